@@ -1,4 +1,5 @@
-"""What the recorder asks of the world. One Protocol per device; adapters live in ``hw/`` and are chosen in ``__main__``.
+"""What the recorder asks of the world. One Protocol per device; adapters live in ``hw/`` and are chosen in
+``__main__``.
 
 Each docstring says the units, whether a call may block, and what it raises. Adapters raise ``OSError`` (or a subclass
 named here) for the world's faults and nothing else; a broken promise of ours is an assertion and stops the process.
@@ -50,7 +51,8 @@ class Rtc(Protocol):
 
 @dataclass(frozen=True)
 class Block:
-    """``samples``: int16, shape [channels, n] at SAMPLE_RATE_HZ, n = BLOCK_SAMPLES. ``first_sample`` counts lost samples too:
+    """``samples``: int16, shape [channels, n] at SAMPLE_RATE_HZ, n = BLOCK_SAMPLES. ``first_sample`` counts lost
+    samples too:
     where it jumps past the end of the block before, those samples were lost and are a gap."""
 
     first_sample: int
@@ -67,7 +69,8 @@ class CodecState(Enum):
 
 @dataclass(frozen=True)
 class Playback:
-    """Progress of the notice on one channel. ``finished_mono_us``: when its last sample left the codec, output latency included."""
+    """Progress of the notice on one channel. ``finished_mono_us``: when its last sample left the codec, output
+    latency included."""
 
     samples_played: int
     finished_mono_us: int | None
@@ -79,7 +82,8 @@ class Codec(Protocol):
     channels: int
 
     def drain(self, blocks_max: int) -> list[Block]:
-        """Blocks captured since the last call, oldest first. An overflow or a lost device shows as a jump of ``first_sample``."""
+        """Blocks captured since the last call, oldest first. An overflow or a lost device shows as a jump of
+        ``first_sample``."""
 
     def state(self) -> CodecState:
         """LIVE or LOST by the age of the last callback; a lost device comes back by itself when it can."""
@@ -110,7 +114,8 @@ class Pins(Protocol):
     """Keys, line sense, lamps and sounder. Lines are numbered from 0 in the order of the configuration."""
 
     def read(self) -> list[Edge]:
-        """Edges latched since the last call, in time order: a press and release inside one stall are both there. Never blocks."""
+        """Edges latched since the last call, in time order: a press and release inside one stall are both there.
+        Never blocks."""
 
     def show(self, lamps: Mapping[tuple[int, Lamp], bool], sounder: bool) -> None:
         """Set every lamp (line, lamp) and the sounder to on or off as they should be at this instant."""
@@ -130,14 +135,16 @@ class Watchdog(Protocol):
 class Disk(Protocol):
     """A flat set of preallocated files on the data partition. All calls may block; the writer alone makes them.
 
-    Raises OSError (EIO, ENOSPC, ENOENT). A name is ``[a-z0-9./-]+``, fixed at provisioning. Bytes handed to ``write`` are
+    Raises OSError (EIO, ENOSPC, ENOENT). A name is ``[a-z0-9./-]+``, fixed at provisioning. Bytes handed to
+    ``write`` are
     believed only after ``sync`` of that file (or ``write_durable``) returned.
     """
 
     def names(self) -> list[str]: ...
     def size(self, name: str) -> int: ...
     def create(self, name: str, size_bytes: int) -> None:
-        """Preallocate, fill with zeros, sync the file and its directory entry. Provisioning only, never in a hot path."""
+        """Preallocate, fill with zeros, sync the file and its directory entry. Provisioning only, never in a hot
+        path."""
 
     def read(self, name: str, offset: int, length: int) -> bytes: ...
     def write(self, name: str, offset: int, data: bytes | bytearray | memoryview) -> None: ...
@@ -153,7 +160,8 @@ class ErasableMemory(Protocol):
     """
 
     kind: str
-    """One of ``file`` (degraded), ``at24``, ``ds3232``, ``mcp794xx``, ``sim``: sealed into the key table at provisioning."""
+    """One of ``file`` (degraded), ``at24``, ``ds3232``, ``mcp794xx``, ``sim``: sealed into the key table at
+    provisioning."""
 
     def read(self) -> bytes:
         """64 bytes: slot 0, slot 1, straight from the part."""
@@ -169,11 +177,13 @@ Randomness = "Callable[[int], bytes]"
 
 
 class Stick(Protocol):
-    """The file system of one plugged-in stick. Every path is relative, made by the device, ASCII, no '..'. May block; raises
+    """The file system of one plugged-in stick. Every path is relative, made by the device, ASCII, no '..'. May
+    block; raises
     OSError when the stick was pulled, is full or lies. Never follows a link, never opens what is not a regular file."""
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """The file's bytes; None when there is none. OSError when it is not a regular file or is longer than ``limit``."""
+        """The file's bytes; None when there is none. OSError when it is not a regular file or is longer than
+        ``limit``."""
 
     def write(self, path: str, chunks: Iterator[bytes] | Sequence[bytes]) -> None:
         """Create a new file (parents too), write and sync it. Refuses to replace one: FileExistsError."""

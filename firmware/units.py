@@ -2,9 +2,12 @@
 
 Clocks. Three of them, and a name always says which:
 
-* ``_mono_us``  microseconds of the machine's monotonic clock since boot (CLOCK_BOOTTIME): durations, capture time, keys.
-* ``_utc_ms``   trusted UTC in milliseconds since 1970 (docs in ``store/FORMAT.md``): ages, ledger rows, calendar limits.
-* ``_sample``   a position on one line's own sample axis, counted at ``SAMPLE_RATE_HZ`` by its codec, lost samples included.
+* ``_mono_us``  microseconds of the machine's monotonic clock since boot (CLOCK_BOOTTIME): durations, capture time,
+  keys.
+* ``_utc_ms``   trusted UTC in milliseconds since 1970 (docs in ``store/FORMAT.md``): ages, ledger rows, calendar
+  limits.
+* ``_sample``   a position on one line's own sample axis, counted at ``SAMPLE_RATE_HZ`` by its codec, lost samples
+  included.
 """
 
 SAMPLE_RATE_HZ = 8000

@@ -1,10 +1,11 @@
-"""Everything that can happen to a line, as frozen facts. Who hears them: ``policy/call``. Who makes them: inputs, dsp, voip, loop.
+"""Everything that can happen to a line, as frozen facts, made by inputs, dsp, voip and the loop, heard by
+``policy/call``.
 
 Every event names its line (0, 1, ... in the order of the configuration) and the monotonic time at which it was true.
 """
 
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 
 class Signal(StrEnum):
@@ -14,7 +15,8 @@ class Signal(StrEnum):
     OPT_OUT = "opt_out"
     KEEP = "keep"
     RING = "ring"
-    """Active while ringing current is on the line (one edge pair per burst, or per cycle where the detector is fast)."""
+    """Active while ringing current is on the line (one edge pair per burst, or per cycle where the detector is
+    fast)."""
     LOOP = "loop"
     """Active while the handset draws loop current: off-hook."""
     REVERSAL = "reversal"
@@ -151,7 +153,8 @@ class NoticeFailed(Event):
 
 @dataclass(frozen=True)
 class NoticeMatched(Event):
-    """Upstream notice heard: the site's notice audio ended at ``at_mono_us`` (offset of its start in the answered call)."""
+    """Upstream notice heard: the site's notice audio ended at ``at_mono_us``; ``offset_ms`` from the answer to its
+    start."""
 
     line: int
     at_mono_us: int
@@ -209,8 +212,8 @@ class ToneEnded(Event):
 class DigitHeard(Event):
     """A keyed digit (DTMF), presence only: its value exists nowhere outside the detector.
 
-    ``at_mono_us`` is its onset, ``end_mono_us`` its end, both to the sample on the capture axis. ``strict`` is the score of a
-    command key; a loose score is enough for masking. ``dialled`` digits make no difference here: policy/call decides.
+    ``at_mono_us`` is its onset, ``end_mono_us`` its end, both to the sample on the capture axis. ``strict`` is the
+    score of a command key; a loose score is enough for masking.
     """
 
     line: int
@@ -238,7 +241,8 @@ class Absence(StrEnum):
 
 @dataclass(frozen=True, repr=False)
 class CallerIdHeard(Event):
-    """One caller-ID message; fields of line.md 7. Not shown by ``repr``: a number never reaches a log or an exception."""
+    """One caller-ID message; fields of line.md 7. Not shown by ``repr``: a number never reaches a log or an
+    exception."""
 
     line: int
     at_mono_us: int

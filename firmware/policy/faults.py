@@ -1,6 +1,8 @@
-"""Every fault and alarm: its code, what the lamp shows, what happened, what is safe, what to do. One table, nothing else.
+"""Every fault and alarm: its code, what the lamp shows, what happened, what is safe, what to do. One table,
+nothing else.
 
-A *fault* stops capture (nothing more is kept on that line, or on any); an *alarm* does not. Both light FAULT; the pattern
+A *fault* stops capture (nothing more is kept on that line, or on any); an *alarm* does not. Both light FAULT; the
+pattern
 tells them apart on the desk, and the words are in ``REPLY.txt``, the metrics and the guides.
 """
 

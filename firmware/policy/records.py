@@ -1,4 +1,5 @@
-"""What is said about a call once it is judged: closed lists, and the two records that leave the loop (ledger row, call meta)."""
+"""What is said about a call once it is judged: closed lists, and the two records that leave the loop (ledger row,
+call meta)."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -21,7 +22,8 @@ class Outcome(StrEnum):
 
 
 class GapReason(IntEnum):
-    """Why a stretch of a recording is silent. The numbers are the bytes of FORMAT.md; order of worth when two coincide."""
+    """Why a stretch of a recording is silent. The numbers are the bytes of FORMAT.md; order of worth when two
+    coincide."""
 
     PAYMENT = 1
     OPT_OUT_KEY = 2
@@ -81,7 +83,8 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class NoticeProof:
-    """Which notice the caller heard. ``claimed_by_upstream`` where the telephone system plays it and nothing was matched."""
+    """Which notice the caller heard. ``claimed_by_upstream`` where the telephone system plays it and nothing was
+    matched."""
 
     version: str
     sha256: bytes
@@ -104,7 +107,8 @@ class Quality:
 
 @dataclass(frozen=True, repr=False)
 class CallMeta:
-    """Sealed with the call to the custodian, apart from its audio, so that an INDEX carries no key to audio (storage.md 3.3)."""
+    """Sealed with the call to the custodian, apart from its audio, so that an INDEX carries no key to audio
+    (storage.md 3.3)."""
 
     number: str | None
     number_absence: Absence | None

@@ -15,7 +15,8 @@ from firmware.policy.records import AudioCodec, CallMeta, GapReason, LedgerRow
 
 @dataclass(frozen=True)
 class OpenCall:
-    """Makes the call durable (OPEN in both mirrors) before its first frame. ``opened_utc_ms`` (the answer) fixes its bag day."""
+    """Makes the call durable (OPEN in both mirrors) before its first frame. ``opened_utc_ms`` (the answer) fixes
+    its bag day."""
 
     call: int
     line: int
@@ -27,7 +28,8 @@ class OpenCall:
 
 @dataclass(frozen=True, eq=False)
 class AppendAudio:
-    """int16 [channels, n], or codec bytes for G.711/G.722. ``first_sample`` counts from the answer; pieces come in order, without overlap."""
+    """int16 [channels, n], or codec bytes for G.711/G.722. ``first_sample`` counts from the answer; pieces come in
+    order, without overlap."""
 
     call: int
     first_sample: int
@@ -69,9 +71,11 @@ class LatchOptOut:
 
 @dataclass(frozen=True)
 class OptOut:
-    """Irrevocable: destroy what was kept of the line's current or just ended call, whether open, closed or interrupted by a reboot.
+    """Irrevocable: destroy what was kept of the line's current or just ended call, whether open, closed or
+    interrupted by a reboot.
 
-    ``call`` None: whatever the line's latest call in the vault is, if it is still within reach (interrupted by the last boot).
+    ``call`` None: whatever the line's latest call in the vault is, if it is still within reach (interrupted by the
+    last boot).
     Answered by ``OptOutDone`` only after the erasure point R4.
     """
 
@@ -101,7 +105,8 @@ class OptOutDone:
 
 @dataclass(frozen=True)
 class KeepDone:
-    """``refused``: a sentence's code (``hold_quota_full``, ``opted_out``, ``not_kept``) or None when the hold is in force."""
+    """``refused``: a sentence's code (``hold_quota_full``, ``opted_out``, ``not_kept``) or None when the hold is
+    in force."""
 
     line: int
     call: int
