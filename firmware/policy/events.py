@@ -66,6 +66,14 @@ class OffHook(Event):
 
 
 @dataclass(frozen=True)
+class OffHookAtBoot(Event):
+    """The loop was already closed when the recorder started: nobody can tell whose call this is."""
+
+    line: int
+    at_mono_us: int
+
+
+@dataclass(frozen=True)
 class OnHook(Event):
     """The loop has been open for longer than a hook flash can be; ``at_mono_us`` is when it opened."""
 
@@ -79,6 +87,15 @@ class LoopOpened(Event):
 
     line: int
     at_mono_us: int
+
+
+@dataclass(frozen=True)
+class LoopRestored(Event):
+    """The loop closed again at ``at_mono_us`` after less than a hook flash: a glitch of the wire."""
+
+    line: int
+    at_mono_us: int
+    opened_mono_us: int
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ class WriteRow:
     """The ledger row of a call event of which nothing is kept (not opened, or destroyed by ``OptOut``)."""
 
     row: LedgerRow
+    call: int | None = None
+    """The loop's name of the call where it was opened and then destroyed by ``OptOut``: one row for both."""
 
 
 @dataclass(frozen=True)
