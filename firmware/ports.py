@@ -115,7 +115,10 @@ class Pins(Protocol):
 
     def read(self) -> list[Edge]:
         """Edges latched since the last call, in time order: a press and release inside one stall are both there.
-        Never blocks."""
+
+        Never blocks. The first call reports an edge for each input that is active already, stamped with the time of
+        opening.
+        """
 
     def show(self, lamps: Mapping[tuple[int, Lamp], bool], sounder: bool) -> None:
         """Set every lamp (line, lamp) and the sounder to on or off as they should be at this instant."""
