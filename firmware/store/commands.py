@@ -21,6 +21,9 @@ class OpenCall:
     call: int
     line: int
     opened_utc_ms: int
+    meta: CallMeta
+    """What is known by now (ended: power cut): sealed at once, so that a cut does not lose the number; ``CloseCall``
+    supersedes it."""
     codec: AudioCodec = AudioCodec.FLAC
     channels: int = 1
     rate_hz: int = 8000
