@@ -1,0 +1,26 @@
+"""What evidence needs to know of the site's settings. The settings themselves are read by ``firmware.config``: it
+is passed in as a callable, so that one reader alone knows every key and its bounds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+SITE_BYTES_MAX = 64 * 1024
+NOTICE_BYTES_MAX = 4 * 1024 * 1024
+"""evidence.md: notice audio of at most 4 MiB."""
+
+SITE_DOCUMENT = "site"
+NOTICE_DOCUMENT = "notice"
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """``line_names`` in the order of the line numbers; ``retention_months`` 1 or 2."""
+
+    line_names: tuple[str, ...]
+    retention_months: int
+    supervisor_may_export: bool
+    notice_version: str
+
+
+ReadSite = Callable[[str], SiteFacts]
+"""The text of SITE.toml -> its facts. Raises ValueError with one sentence when a key is unknown or out of bounds."""
