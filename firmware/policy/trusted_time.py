@@ -139,7 +139,10 @@ class TrustedTime:
 
     @property
     def persist_due(self) -> bool:
-        """True when the table should be written: hourly, every 5 minutes while suspect, at once on a change."""
+        """True when the table should be written: hourly, every 5 minutes while suspect, at once on a change or a refund
+        worth losing."""
+        if self.budget_ms - self.saved.budget_s * 1000 > BUDGET_CAPACITY_MS // 2:
+            return True
         interval = PERSIST_SUSPECT_MS if self.suspect else PERSIST_MS
         return self.state is not self.saved.state or self.utc_ms - self.saved.watermark_utc_ms >= interval
 
