@@ -1,0 +1,298 @@
+"""The loop: one step is the whole walk of a block, top to bottom. Everything else is called from here.
+
+keys and line sense → codec blocks → the ear → the lines → blocks that waited out the look-back → the gate → the
+vault's queue → lamps. The loop never waits: not for the card (the writer has its own thread), not for the stick, not
+for a sound device.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from firmware.dsp.ear import Ear, Listening
+from firmware.lookback import LookBack
+from firmware.panel import Panel
+from firmware.policy import events as ev
+from firmware.policy.call import Call
+from firmware.policy.gate import would_keep
+from firmware.policy.inputs import Inputs
+from firmware.policy.line import Act, DestroyCall, HoldCall, Line, LineSettings, Phase, PlayNotice, StopNotice
+from firmware.policy.line import LatchOptOut as LatchAct
+from firmware.policy.records import GapReason, Outcome
+from firmware.ports import Block, Clock, Codec, CodecState, Pins, Samples, Watchdog
+from firmware.recording import NoticeUsed, Recorder, played_ms
+from firmware.store.commands import Alarm, FrameSealed, KeepCall, KeepDone, LatchOptOut, OptOut, OptOutDone, Report
+from firmware.store.writer import Writer
+from firmware.units import BLOCK_MS, BLOCK_SAMPLES, US_PER_S
+
+BLOCKS_PER_STEP_MAX = 50
+"""5 s of audio of one codec in one step: after a stall the keys are read again in between."""
+
+DEAD_CHANNEL_US = 5 * US_PER_S
+"""hardware.md: all-digital-zero audio in a live call means a dead channel: alarm within 5 s."""
+
+CODEC_WAIT_US = 2 * US_PER_S
+"""How long a finished call waits for the last blocks of a codec that delivers late."""
+
+
+@dataclass
+class Rig:
+    """One codec and the lines on its channels, in channel order."""
+
+    codec: Codec
+    lines: tuple[int, ...]
+    ear: Ear
+    lookback: LookBack
+    lost_since_mono_us: int | None = None
+    delivered_until_mono_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the site and the machine fix for a run of the loop."""
+
+    lines: tuple[LineSettings, ...]
+    remind_us: int = 120 * US_PER_S
+    flash_min_ms: int = 50
+    flash_max_ms: int = 400
+    notice: Samples | None = None
+    notice_used: NoticeUsed = field(default_factory=lambda: NoticeUsed("", bytes(32)))
+
+
+class Loop:
+    """``utc_ms`` is the vault's trusted time now. Call ``step`` at least every ``BLOCK_MS``; it never blocks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        rigs: Sequence[Rig],
+        pins: Pins,
+        writer: Writer,
+        watchdog: Watchdog,
+        utc_ms: Callable[[], int],
+    ) -> None:
+        self._clock = clock
+        self._rigs = rigs
+        self._pins = pins
+        self._writer = writer
+        self._watchdog = watchdog
+        self._utc_ms_now = utc_ms
+        self._now_us = clock.mono_us()
+        calls = count(1)
+        self._look_back_us = max(line.look_back_us for line in settings.lines)
+        self.lines = [Line(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines)]
+        self._rig_of = {line: rig for rig in rigs for line in rig.lines}
+        self._inputs = Inputs(len(self.lines), settings.flash_min_ms, settings.flash_max_ms)
+        self._recorder = Recorder(writer.submit, self._utc_ms, [line.sense for line in settings.lines])
+        self.panel = Panel(len(self.lines), settings.remind_us)
+        self._playing: dict[int, int] = {}
+        self._zero_since: dict[int, int] = {}
+        self.set_notice(settings.notice, settings.notice_used)
+
+    def set_notice(self, notice: Samples | None, used: NoticeUsed) -> None:
+        """A new notice counts from the next call on."""
+        self._notice = notice
+        self._recorder.notice = used
+
+    # ---------------------------------------------------------------------------------------- the walk
+
+    def step(self) -> None:
+        now = self._now_us = self._clock.mono_us()
+        for event in self._inputs.sample(self._pins.read(), now):
+            self._tell(event)
+        for rig in self._rigs:
+            self._watch(rig, now)
+            for block in rig.codec.drain(BLOCKS_PER_STEP_MAX):
+                self._hear(rig, block)
+        self._follow_notices()
+        for line in self.lines:
+            self._carry_out(line.pass_time(now))
+        for rig in self._rigs:
+            self._judge_due(rig, now)
+        for line in self.lines:
+            self._finish_calls(line, now)
+        for report in self._writer.poll():
+            self._report(report)
+        lamps, sounder = self.panel.show(self.lines, now)
+        self._pins.show(lamps, sounder)
+        self._watchdog.kick()
+
+    # ------------------------------------------------------------------------------------ what is heard
+
+    def _hear(self, rig: Rig, block: Block) -> None:
+        rig.delivered_until_mono_us = block.captured_mono_us + BLOCK_MS * 1000
+        listening = [self._listening(self.lines[line]) for line in rig.lines]
+        for event in rig.ear.hear(block.samples, [block.captured_mono_us] * len(rig.lines), listening):
+            event = _on_line(event, rig.lines)
+            if isinstance(event, ev.ChannelQuality):
+                self._measure(event)
+            else:
+                self._tell(event)
+        rig.lookback.push(block, tuple(self._muted_now(self.lines[line], block) for line in rig.lines))
+        for line in rig.lines:
+            self.panel.lines[line].would_keep = self._would_keep(self.lines[line], block)
+
+    def _listening(self, line: Line) -> Listening:
+        """Digits and caller ID are not listened for during a payment; digits only where somebody is on the line."""
+        payment = line.privacy.payment_since_mono_us is not None
+        idle = line.phase in (Phase.IDLE, Phase.RINGING)
+        return Listening(digits=not payment and not idle, caller_id=not payment)
+
+    def _watch(self, rig: Rig, now_us: int) -> None:
+        lost = rig.codec.state() is CodecState.LOST
+        if lost and rig.lost_since_mono_us is None:
+            rig.lost_since_mono_us = now_us if rig.delivered_until_mono_us is None else rig.delivered_until_mono_us
+            for line in rig.lines:
+                self._tell(ev.CodecLost(line, rig.lost_since_mono_us))
+                self.panel.set_fault("CODEC_LOST", line, True)
+        elif not lost and rig.lost_since_mono_us is not None:
+            rig.lost_since_mono_us = None
+            for line in rig.lines:
+                self._tell(ev.CodecBack(line, now_us))
+                self.panel.set_fault("CODEC_LOST", line, False)
+
+    def _measure(self, quality: ev.ChannelQuality) -> None:
+        line = self.lines[quality.line]
+        call = line.current
+        if call is None or line.phase is not Phase.TALKING:
+            self._zero_since.pop(quality.line, None)
+            self.panel.set_fault("DEAD_CHANNEL", quality.line, False)
+            return
+        self._recorder.measured(call, quality.level_dbm0, quality.noise_dbm0, quality.clipped_samples, quality.silent)
+        if not quality.digital_zero:
+            self._zero_since.pop(quality.line, None)
+        since = self._zero_since.setdefault(quality.line, quality.at_mono_us) if quality.digital_zero else None
+        dead = since is not None and quality.at_mono_us - since >= DEAD_CHANNEL_US - US_PER_S
+        self.panel.set_fault("DEAD_CHANNEL", quality.line, dead)
+
+    # ------------------------------------------------------------------------------------- what follows
+
+    def _tell(self, event: ev.Event) -> None:
+        self.panel.heard(event)
+        self._carry_out(self.lines[event.line].apply(event))
+
+    def _carry_out(self, acts: Sequence[Act]) -> None:
+        for act in acts:
+            if isinstance(act, PlayNotice):
+                self._play_notice(act)
+            elif isinstance(act, StopNotice):
+                self._stop_notice(act.line)
+            elif isinstance(act, DestroyCall):
+                self._destroy(act)
+            elif isinstance(act, HoldCall):
+                self._hold(act)
+            elif isinstance(act, LatchAct):
+                self._writer.submit(LatchOptOut(act.line, act.active))
+
+    def _destroy(self, act: DestroyCall) -> None:
+        """Nothing of a call that was never opened exists outside the look-back, which the gate already refuses."""
+        waiting = self._call(act.line, act.call)
+        if waiting is not None and not self._recorder.was_opened(waiting.call):
+            self.panel.opt_out_done(act.line, self._now_us)
+            return
+        self.panel.opt_out_begun(act.line)
+        self._writer.submit(OptOut(act.line, act.call))
+
+    def _hold(self, act: HoldCall) -> None:
+        call = self._call(act.line, act.call) or self.lines[act.line].last
+        if call is None or call.opted_out:
+            self.panel.keep_done(act.line, refused=True, now_us=self._now_us)
+            return
+        if call in self.lines[act.line].calls and not self._recorder.was_opened(call.call):
+            self._recorder.want_keep(call)
+        else:
+            self._writer.submit(KeepCall(act.line, act.call))
+
+    def _call(self, line: int, call: int | None) -> Call | None:
+        return next((known for known in self.lines[line].calls if known.call == call), None)
+
+    # ------------------------------------------------------------------------------------------- notice
+
+    def _play_notice(self, act: PlayNotice) -> None:
+        rig = self._rig_of[act.line]
+        if self._notice is None or rig.codec.state() is CodecState.LOST:
+            self._tell(ev.NoticeFailed(act.line, self._now_us, 0))
+            return
+        rig.codec.play(rig.lines.index(act.line), self._notice)
+        self._playing[act.line] = act.call
+
+    def _stop_notice(self, line: int) -> None:
+        if self._playing.pop(line, None) is not None:
+            rig = self._rig_of[line]
+            playback = rig.codec.playback(rig.lines.index(line))
+            rig.codec.stop(rig.lines.index(line))
+            self._tell(ev.NoticeFailed(line, self._now_us, played_ms(playback.samples_played) if playback else 0))
+
+    def _follow_notices(self) -> None:
+        for line in tuple(self._playing):
+            rig = self._rig_of[line]
+            playback = rig.codec.playback(rig.lines.index(line))
+            if playback is None:
+                del self._playing[line]
+                self._tell(ev.NoticeFailed(line, self._now_us, 0))
+            elif playback.finished_mono_us is not None:
+                del self._playing[line]
+                self._tell(ev.NoticeFinished(line, playback.finished_mono_us, played_ms(playback.samples_played)))
+
+    # ------------------------------------------------------------------------------------------ judging
+
+    def _judge_due(self, rig: Rig, now_us: int) -> None:
+        for waiting in rig.lookback.due(now_us):
+            for channel, number in enumerate(rig.lines):
+                line = self.lines[number]
+                kept = False
+                for call in line.calls:
+                    if call.answered_mono_us is not None:
+                        fault = self.panel.stops_capture(number)
+                        kept |= self._recorder.take(call, line.silences(), fault, waiting.block, channel)
+                self.panel.lines[number].keeping = kept
+                if kept and waiting.muted[channel]:
+                    self.panel.set_fault("GATE_MISMATCH", number, True)
+
+    def _would_keep(self, line: Line, block: Block) -> bool:
+        calls = [call.view() for call in line.calls if call.answered_mono_us is not None]
+        fault = self.panel.stops_capture(line.line)
+        return would_keep(calls, line.silences(), fault, block.captured_mono_us, BLOCK_SAMPLES)
+
+    def _muted_now(self, line: Line, block: Block) -> bool:
+        """Whether a key silenced the whole block at the moment of capture: it must not be kept later, whatever came."""
+        keys = (GapReason.PAYMENT, GapReason.OPT_OUT_KEY)
+        from_us = block.captured_mono_us
+        return any(
+            silence.reason in keys and silence.to_mono_us is None and silence.from_mono_us <= from_us
+            for silence in line.silences()
+        )
+
+    def _finish_calls(self, line: Line, now_us: int) -> None:
+        for call in tuple(line.calls):
+            if call.ended_mono_us is None or now_us - call.ended_mono_us < self._look_back_us + BLOCK_MS * 1000:
+                continue
+            rig = self._rig_of[line.line]
+            late = now_us - call.ended_mono_us < self._look_back_us + CODEC_WAIT_US
+            if rig.lookback.waits_for(call.ended_mono_us) and late:
+                continue
+            outcome = self._recorder.finish(call, line.silences(), self.panel.stops_capture(line.line))
+            line.finished(call)
+            self.panel.set_fault("CALL_NOT_RECORDED", line.line, outcome is Outcome.FAULT)
+
+    # ------------------------------------------------------------------------------------------ reports
+
+    def _report(self, report: Report) -> None:
+        if isinstance(report, OptOutDone):
+            self.panel.opt_out_done(report.line, self._now_us)
+        elif isinstance(report, KeepDone):
+            self.panel.keep_done(report.line, refused=report.refused is not None, now_us=self._now_us)
+        elif isinstance(report, Alarm):
+            self.panel.set_fault(report.code, report.line, report.active)
+        else:
+            assert isinstance(report, FrameSealed)
+
+    def _utc_ms(self, at_mono_us: int) -> int:
+        return self._utc_ms_now() - (self._now_us - at_mono_us) // 1000
+
+
+def _on_line(event: ev.Event, lines: Sequence[int]) -> ev.Event:
+    """The ear counts channels; the recorder counts lines."""
+    number = lines[event.line]
+    return event if number == event.line else replace(event, line=number)  # type: ignore[type-var]

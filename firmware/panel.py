@@ -1,0 +1,109 @@
+"""The state of keys' lamps, faults and the sounder, per line: fed by the loop with what was measured, shown by
+patterns."""
+
+from dataclasses import dataclass
+
+from firmware.policy import events as ev
+from firmware.policy.events import Key, Lamp
+from firmware.policy.faults import TABLE, Pattern
+from firmware.policy.lamps import LinePanel, Reminder, lit, patterns
+from firmware.policy.line import Line
+from firmware.units import US_PER_S
+
+AFTER_END_US = 10 * US_PER_S
+"""How long OPT-OUT and KEEP go on telling their result after the call."""
+
+REFUSED_US = 3 * US_PER_S
+
+PER_LINE_CAPTURE = frozenset({"CODEC_LOST"})
+"""Its stretch is a gap of its own (policy/privacy): what was captured before it is kept."""
+
+
+@dataclass
+class LineLamps:
+    """Measured state of one line's panel. Times are ``_mono_us``."""
+
+    would_keep: bool = False
+    keeping: bool = False
+    opt_out: Pattern = Pattern.OFF
+    opt_out_until: int | None = None
+    keep: Pattern = Pattern.OFF
+    keep_until: int | None = None
+
+
+class Panel:
+    def __init__(self, lines: int, remind_us: int) -> None:
+        self.lines = [LineLamps() for _ in range(lines)]
+        self.stick = Pattern.OFF
+        self._reminder = Reminder(remind_us)
+        self._faults: set[tuple[str, int | None]] = set()
+
+    # ------------------------------------------------------------------------------------------- faults
+
+    def set_fault(self, code: str, line: int | None, active: bool) -> None:
+        assert code in TABLE, code
+        if active:
+            self._faults.add((code, line))
+        else:
+            self._faults.discard((code, line))
+
+    def faults(self, line: int | None = None) -> frozenset[str]:
+        """Codes active for this line or for the whole appliance; every one where ``line`` is None."""
+        return frozenset(code for code, where in self._faults if line is None or where in (None, line))
+
+    def stops_capture(self, line: int) -> bool:
+        return any(TABLE[code].stops_capture and code not in PER_LINE_CAPTURE for code in self.faults(line))
+
+    # --------------------------------------------------------------------------------------------- keys
+
+    def heard(self, event: ev.Event) -> None:
+        """The opt-out lamp answers at the first edge, before anything is decided."""
+        lamps = self.lines[event.line]
+        if isinstance(event, ev.KeyPressed) and event.key is Key.OPT_OUT and lamps.opt_out is Pattern.OFF:
+            lamps.opt_out = Pattern.FAST
+        elif isinstance(event, ev.KeyReleased) and event.key is Key.OPT_OUT and lamps.opt_out is Pattern.FAST:
+            lamps.opt_out = Pattern.OFF
+
+    def opt_out_begun(self, line: int) -> None:
+        self.lines[line].opt_out, self.lines[line].opt_out_until = Pattern.SLOW, None
+
+    def opt_out_done(self, line: int, now_us: int) -> None:
+        """Solid only now: the call's key is destroyed, or there never was anything to destroy."""
+        self.lines[line].opt_out = Pattern.STEADY
+        self.lines[line].opt_out_until = now_us + AFTER_END_US
+
+    def keep_done(self, line: int, *, refused: bool, now_us: int) -> None:
+        self.lines[line].keep = Pattern.FAST if refused else Pattern.STEADY
+        self.lines[line].keep_until = now_us + (REFUSED_US if refused else AFTER_END_US)
+
+    # --------------------------------------------------------------------------------------------- show
+
+    def show(self, lines: list[Line], now_us: int) -> tuple[dict[tuple[int, Lamp], bool], bool]:
+        lamps: dict[tuple[int, Lamp], bool] = {}
+        sounder = False
+        for line in lines:
+            state = self.lines[line.line]
+            self._expire(state, line, now_us)
+            payment = line.privacy.payment_since_mono_us
+            shown = LinePanel(
+                would_keep=state.would_keep,
+                keeping=state.keeping,
+                payment=payment is not None,
+                card_suspected=line.privacy.card_suspected,
+                opt_out=state.opt_out,
+                keep=state.keep,
+            )
+            for lamp, pattern in patterns(shown, self.faults(line.line), self.stick).items():
+                lamps[line.line, lamp] = lit(pattern, now_us)
+            sounder |= line.current is not None and self._reminder.sounds(payment, now_us)
+        return lamps, sounder
+
+    def _expire(self, state: LineLamps, line: Line, now_us: int) -> None:
+        if line.current is not None and state.opt_out is Pattern.STEADY:
+            state.opt_out_until = now_us + AFTER_END_US
+        if line.current is not None and state.keep is Pattern.STEADY:
+            state.keep_until = now_us + AFTER_END_US
+        if state.opt_out_until is not None and now_us >= state.opt_out_until:
+            state.opt_out, state.opt_out_until = Pattern.OFF, None
+        if state.keep_until is not None and now_us >= state.keep_until:
+            state.keep, state.keep_until = Pattern.OFF, None

@@ -1,0 +1,252 @@
+"""From judged blocks to commands for the vault: when a call is opened, what is appended, when it is closed and its
+row written.
+
+Positions are samples from the answer. What the codec lost is judged like what it delivered: a stretch without samples
+is a gap with the reason that held then, ``lost_samples`` where none did.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from firmware.policy import ledger
+from firmware.policy.call import Call
+from firmware.policy.gate import Silence, Span, judge
+from firmware.policy.ledger import Kept
+from firmware.policy.records import (
+    AudioCodec,
+    CallMeta,
+    Ended,
+    GapReason,
+    NoticeProof,
+    Outcome,
+    Quality,
+)
+from firmware.ports import Block
+from firmware.store.commands import AppendAudio, AppendGap, CloseCall, Command, KeepCall, OpenCall, WriteRow
+from firmware.units import MS_PER_S, SAMPLE_RATE_HZ, SAMPLE_US
+
+PAYMENT_PRESSES_MAX = 64
+
+
+@dataclass(frozen=True)
+class NoticeUsed:
+    version: str
+    sha256: bytes
+
+
+@dataclass
+class _Meter:
+    """Sums of the ear's measurements while the call could be heard."""
+
+    seconds: int = 0
+    level_dbm0: float = 0.0
+    noise_dbm0: float = 0.0
+    clipped_samples: int = 0
+    silent_seconds: int = 0
+
+
+@dataclass
+class _Recording:
+    call: Call
+    answer_sample: int | None = None
+    """Position of the answer on the codec's sample axis."""
+    next_sample: int = 0
+    """Everything before it has been judged, from the answer on."""
+    opened: bool = False
+    keep_wanted: bool = False
+    gap: tuple[GapReason, int, int] | None = None
+    """(reason, first sample, samples) not yet handed on: gaps of one reason are one piece."""
+    kept_samples: int = 0
+    lost_samples: int = 0
+    reasons: set[GapReason] = field(default_factory=set)
+    meter: _Meter = field(default_factory=_Meter)
+
+
+class Recorder:
+    """``submit`` hands a command to the writer; ``utc_ms`` turns a monotonic time of this boot into trusted UTC."""
+
+    def __init__(self, submit: Callable[[Command], None], utc_ms: Callable[[int], int], sense: Sequence[bool]) -> None:
+        self._submit = submit
+        self._utc_ms = utc_ms
+        self._sense = sense
+        self._recordings: dict[int, _Recording] = {}
+        self.notice = NoticeUsed("", bytes(32))
+
+    # -------------------------------------------------------------------------------------------- audio
+
+    def take(self, call: Call, silences: Sequence[Silence], fault: bool, block: Block, channel: int) -> bool:
+        """Judge one block for one call and hand on what follows from it. Returns whether anything was kept."""
+        recording = self._of(call)
+        samples = block.samples.shape[1]
+        if recording.answer_sample is None:
+            answered = call.answered_mono_us
+            assert answered is not None
+            recording.answer_sample = block.first_sample - (block.captured_mono_us - answered) // SAMPLE_US
+        position = block.first_sample - recording.answer_sample
+        self._judge_missing(recording, silences, fault, position, block.captured_mono_us)
+        spans = judge(call.view(), silences, fault, block.captured_mono_us, samples)
+        for span in spans:
+            self._span(recording, span, position, block, channel)
+        recording.next_sample = position + samples
+        return any(span.keep for span in spans)
+
+    def _span(self, recording: _Recording, span: Span, position: int, block: Block, channel: int) -> None:
+        first, count = position + span.start, span.stop - span.start
+        if span.reason is not None:
+            self._gap(recording, span.reason, first, count)
+            return
+        self._hand_on_gap(recording)
+        self._open(recording)
+        audio = np.ascontiguousarray(block.samples[channel : channel + 1, span.start : span.stop])
+        self._submit(AppendAudio(recording.call.call, first, count, audio))
+        recording.kept_samples += count
+
+    def _judge_missing(
+        self, recording: _Recording, silences: Sequence[Silence], fault: bool, position: int, at_mono_us: int
+    ) -> None:
+        """What lies between the last judged sample and ``position`` was never delivered."""
+        if position <= recording.next_sample:
+            return
+        missing = position - recording.next_sample
+        first, from_mono_us = recording.next_sample, at_mono_us - missing * SAMPLE_US
+        for span in judge(recording.call.view(), silences, fault, from_mono_us, missing):
+            reason = GapReason.LOST_SAMPLES if span.reason is None else span.reason
+            if span.reason is None:
+                recording.lost_samples += span.stop - span.start
+            self._gap(recording, reason, first + span.start, span.stop - span.start)
+
+    def _gap(self, recording: _Recording, reason: GapReason, first: int, count: int) -> None:
+        """Gaps that touch and have one reason are one piece. Technical gaps alone do not open a call."""
+        recording.reasons.add(reason)
+        pending = recording.gap
+        if pending is not None and pending[1] + pending[2] == first:
+            alike = pending[0] is reason or (not recording.opened and {pending[0], reason} <= ledger.TECHNICAL)
+            if alike:
+                recording.gap = (pending[0], pending[1], pending[2] + count)
+                return
+        self._hand_on_gap(recording)
+        recording.gap = (reason, first, count)
+
+    def _hand_on_gap(self, recording: _Recording) -> None:
+        if recording.gap is None:
+            return
+        (reason, first, count), recording.gap = recording.gap, None
+        self._open(recording)
+        self._submit(AppendGap(recording.call.call, first, count, reason))
+
+    def _open(self, recording: _Recording) -> None:
+        if recording.opened:
+            return
+        recording.opened = True
+        call = recording.call
+        assert call.answered_mono_us is not None
+        meta = self._meta(recording, ended=Ended.POWER_CUT, ended_mono_us=call.answered_mono_us)
+        self._submit(OpenCall(call.call, call.line, self._utc_ms(call.answered_mono_us), meta, AudioCodec.FLAC))
+        if recording.keep_wanted:
+            self._submit(KeepCall(call.line, call.call))
+
+    # -------------------------------------------------------------------------------------------- the end
+
+    def finish(self, call: Call, silences: Sequence[Silence], fault: bool) -> Outcome:
+        """The call is over and nothing of it waits any more: close it and write its row."""
+        recording = self._of(call)
+        assert call.ended_mono_us is not None
+        if call.answered_mono_us is not None and not call.opted_out:
+            self._judge_missing(recording, silences, fault, self._length(call), call.ended_mono_us)
+        outcome = ledger.outcome(call, Kept(recording.kept_samples, frozenset(recording.reasons)))
+        started = call.started_mono_us if call.answered_mono_us is None else call.answered_mono_us
+        row = ledger.row(call, outcome, self._utc_ms(started), self._utc_ms(call.ended_mono_us), self._sense[call.line])
+        if outcome is Outcome.RECORDED:
+            self._hand_on_gap(recording)
+            meta = self._meta(recording, ended=call.ended, ended_mono_us=call.ended_mono_us)
+            self._submit(CloseCall(call.call, meta, row))
+        else:
+            self._submit(WriteRow(row, call.call if recording.opened else None))
+        del self._recordings[call.call]
+        return outcome
+
+    def was_opened(self, call: int) -> bool:
+        return call in self._recordings and self._recordings[call].opened
+
+    def want_keep(self, call: Call) -> None:
+        """KEEP was pressed: hold the call as soon as there is something of it."""
+        self._of(call).keep_wanted = True
+
+    def measured(self, call: Call, level_dbm0: float, noise_dbm0: float, clipped_samples: int, silent: bool) -> None:
+        meter = self._of(call).meter
+        meter.seconds += 1
+        meter.level_dbm0 += level_dbm0
+        meter.noise_dbm0 += noise_dbm0
+        meter.clipped_samples += clipped_samples
+        meter.silent_seconds += silent
+
+    # --------------------------------------------------------------------------------------------- helpers
+
+    def _of(self, call: Call) -> _Recording:
+        return self._recordings.setdefault(call.call, _Recording(call))
+
+    def _length(self, call: Call) -> int:
+        assert call.ended_mono_us is not None
+        assert call.answered_mono_us is not None
+        return (call.ended_mono_us - call.answered_mono_us) // SAMPLE_US
+
+    def _meta(self, recording: _Recording, *, ended: Ended, ended_mono_us: int) -> CallMeta:
+        call = recording.call
+        assert call.answered_mono_us is not None
+        answered = call.answered_mono_us
+        number, absence = call.number_and_absence()
+        return CallMeta(
+            number=number,
+            number_absence=absence,
+            caller_name=call.caller_id.name if call.caller_id else None,
+            direction=call.direction,
+            rule=call.rule,
+            evidence=tuple((word, (at - answered) // 1000) for word, at in call.evidence),
+            notice=self._proof(call),
+            answered_utc_ms=self._utc_ms(answered),
+            ended_utc_ms=self._utc_ms(ended_mono_us),
+            ended=ended,
+            samples=(ended_mono_us - answered) // SAMPLE_US,
+            quality=_quality(recording),
+            caller_id=_caller_id(call),
+            payment_presses_ms=tuple(
+                (at - answered) // 1000 for at in call.payment_presses_mono_us[:PAYMENT_PRESSES_MAX]
+            ),
+            keep_pressed=call.keep_pressed,
+        )
+
+    def _proof(self, call: Call) -> NoticeProof:
+        return NoticeProof(
+            self.notice.version, self.notice.sha256, call.notice_played_ms, call.notice_source, call.notice_offset_ms
+        )
+
+
+def _quality(recording: _Recording) -> Quality | None:
+    meter = recording.meter
+    if not meter.seconds:
+        return None
+    return Quality(
+        level_dbm0=round(meter.level_dbm0 / meter.seconds, 1),
+        noise_dbm0=round(meter.noise_dbm0 / meter.seconds, 1),
+        clipped_samples=meter.clipped_samples,
+        silent_share=round(meter.silent_seconds / meter.seconds, 3),
+        lost_samples=recording.lost_samples,
+    )
+
+
+def _caller_id(call: Call) -> dict[str, str]:
+    heard = call.caller_id
+    if heard is None:
+        return {}
+    fields = {"standard": heard.standard, "repaired": str(heard.repaired).lower()}
+    optional = {"call_type": heard.call_type, "date": heard.date}
+    fields |= {key: value for key, value in optional.items() if value is not None}
+    if heard.snr_db is not None:
+        fields["snr_db"] = f"{heard.snr_db:.1f}"
+    return fields
+
+
+def played_ms(samples: int) -> int:
+    return samples * MS_PER_S // SAMPLE_RATE_HZ
