@@ -188,16 +188,9 @@ def parse_machine(text: str) -> Machine:
         values = _section(MACHINE_CODEC_KEYS, entry, f"codec {i + 1}")
         if values["rate_hz"] not in (8_000, 16_000, 48_000):
             raise ConfigError(f"codec {i + 1}.rate_hz must be 8000, 16000 or 48000 Hz.")
-        codecs.append(MachineCodec(values["device"], values["rate_hz"], _names(values["lines"],
-       
-        f"codec
-      
-       
-      
-       
-        {i + 1}.lines")))
-    return
-    Machine(_sections(MACHINE_KEYS, document, "tacet.toml"), tuple(codecs))
+        names = _names(values["lines"], f"codec {i + 1}.lines")
+        codecs.append(MachineCodec(values["device"], values["rate_hz"], names))
+    return Machine(_sections(MACHINE_KEYS, document, "tacet.toml"), tuple(codecs))
 
 
 def default_site_text() -> str:
