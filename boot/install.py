@@ -1,0 +1,302 @@
+"""Put the recorder in place on a Debian or Raspberry Pi OS system, or take it away again. Standard library only.
+
+    python3 boot/install.py wheelhouse --out build/wheelhouse
+    python3 boot/install.py install   --destdir / --wheelhouse build/wheelhouse
+    python3 boot/install.py uninstall --destdir /
+
+``boot/TREE.md`` documents every path; ``tests/boot`` compares it with what this writes. Running it twice changes
+nothing. A manifest with the SHA-256 of every file is left on the device: ``uninstall`` removes what it lists and
+nothing else. The data partition is never touched.
+"""
+
+import argparse
+import compileall
+import hashlib
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+LIBRARY = "opt/tacet/lib"
+VENV = "opt/tacet/venv"
+MANIFEST = "opt/tacet/MANIFEST"
+SETTINGS = "etc/tacet/tacet.toml"
+CONFIG_TXT = "boot/firmware/config.txt"
+INCLUDE_LINE = "include tacet-config.txt"
+PACKAGES = ("firmware", "hw", "boot")
+LEFT_OUT = {"sim", "electronics", "image", "root", "overlays", "guides", "__pycache__"}
+"""Folders that the device has no use for: simulators, drawings, the image's recipe. ``hw/sim/memory.py`` alone is
+kept: the file that stands in for erasable memory (degraded)."""
+
+LINKS = {
+    "etc/systemd/system/multi-user.target.wants/tacet-recorder.service": "/etc/systemd/system/tacet-recorder.service",
+    "etc/systemd/system/local-fs.target.wants/var-lib-tacet.mount": "/etc/systemd/system/var-lib-tacet.mount",
+    "etc/systemd/system/sysinit.target.wants/nftables.service": "/lib/systemd/system/nftables.service",
+    # Nothing of this may run beside the recorder: swap would put audio on flash, the rest listens or is radio.
+    "etc/systemd/system/swap.target": "/dev/null",
+    "etc/systemd/system/dphys-swapfile.service": "/dev/null",
+    "etc/systemd/system/systemd-coredump.socket": "/dev/null",
+    "etc/systemd/system/avahi-daemon.service": "/dev/null",
+    "etc/systemd/system/avahi-daemon.socket": "/dev/null",
+    "etc/systemd/system/bluetooth.service": "/dev/null",
+    "etc/systemd/system/hciuart.service": "/dev/null",
+    "etc/systemd/system/wpa_supplicant.service": "/dev/null",
+    "etc/systemd/system/ModemManager.service": "/dev/null",
+    "etc/systemd/system/udisks2.service": "/dev/null",
+    "etc/systemd/system/systemd-timesyncd.service": "/dev/null",
+}
+
+
+class InstallError(Exception):
+    """One sentence: what happened, what is safe, what to do."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """``path`` is relative to the destination; exactly one of ``source`` (a file) and ``link`` (a target) is set."""
+
+    path: str
+    source: Path | None = None
+    link: str | None = None
+    text: str | None = None
+    mode: int = 0o644
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        if options.command == "wheelhouse":
+            build_wheelhouse(Path(options.out), options.python)
+        elif options.command == "install":
+            install(Path(options.destdir), options.wheelhouse and Path(options.wheelhouse), options.python)
+        else:
+            uninstall(Path(options.destdir))
+    except InstallError as error:
+        print(f"install: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="boot/install.py", description="install or remove the recorder")
+    commands = parser.add_subparsers(dest="command", required=True)
+    wheels = commands.add_parser("wheelhouse", help="build the Python packages of requirements.txt once")
+    wheels.add_argument("--out", default=str(REPOSITORY / "build" / "wheelhouse"))
+    wheels.add_argument("--python", default=sys.executable, help="interpreter whose pip builds them")
+    adder = commands.add_parser("install", help="copy everything to its place")
+    adder.add_argument("--destdir", default="/")
+    adder.add_argument("--wheelhouse", help="folder of wheels; without it the Python packages are left out")
+    adder.add_argument("--python", default=sys.executable, help="interpreter whose pip unpacks the wheels")
+    remover = commands.add_parser("uninstall", help="remove everything that install put there, but no recording")
+    remover.add_argument("--destdir", default="/")
+    return parser.parse_args(arguments)
+
+
+def build_wheelhouse(out: Path, python: str) -> None:
+    """PyAudio has no Linux wheel and is compiled here (portaudio19-dev and a C compiler); never on the device."""
+    out.mkdir(parents=True, exist_ok=True)
+    command = [python, "-m", "pip", "wheel", "--quiet", "--requirement", str(REPOSITORY / "requirements.txt")]
+    run([*command, "--wheel-dir", str(out), "--find-links", str(out)])
+
+
+def install(destination: Path, wheelhouse: Path | None, python: str) -> None:
+    """Raises InstallError; an interrupted run is completed by running it again."""
+    items = list(layout(python_version(python)))
+    for item in items:
+        place(destination, item)
+    compile_overlays(destination)
+    site_packages = destination / VENV / "lib" / f"python{python_version(python)}" / "site-packages"
+    if wheelhouse is not None:
+        unpack_wheels(site_packages, wheelhouse, python)
+    compile_bytecode([destination / LIBRARY, site_packages])
+    add_include(destination)
+    write_manifest(destination, items)
+    if destination == Path("/"):
+        run(["systemd-sysusers"])
+        run(["systemctl", "daemon-reload"])
+        run(["udevadm", "control", "--reload"])
+
+
+def uninstall(destination: Path) -> None:
+    """Removes what the manifest lists. A ``tacet.toml`` that was changed since stays; so does the data partition."""
+    manifest = destination / MANIFEST
+    if not manifest.is_file():
+        raise InstallError(f"there is no {manifest}: nothing is installed here and nothing was changed.")
+    entries = [line.partition("  ") for line in manifest.read_text().splitlines()]
+    for digest, _, name in entries:
+        path = destination / name
+        if name == SETTINGS and path.is_file() and sha256(path) != digest:
+            continue
+        path.unlink(missing_ok=True)
+    (destination / SETTINGS).with_suffix(".toml.new").unlink(missing_ok=True)
+    for tree in (LIBRARY, VENV):
+        shutil.rmtree(destination / tree, ignore_errors=True)
+    manifest.unlink()
+    remove_include(destination)
+    prune_empty(destination, [MANIFEST, *(name for _, _, name in entries)])
+
+
+# ----------------------------------------------------------------------------------------------- what goes where
+
+
+def layout(version: str) -> Iterator[Item]:
+    """Every file and link, without the wheels' own files. ``version`` is the device's Python, e.g. "3.11"."""
+    boot = REPOSITORY / "boot"
+    for source in files_under(boot / "root"):
+        yield Item(str(source.relative_to(boot / "root")), source=source)
+    for guide in sorted((boot / "guides").glob("*.md")):
+        yield Item(f"usr/share/doc/tacet/{guide.name}", source=guide)
+    for package in PACKAGES:
+        for source in files_under(REPOSITORY / package):
+            inner = source.relative_to(REPOSITORY)
+            if wanted(inner):
+                yield Item(f"{LIBRARY}/{inner}", source=source)
+    yield Item(
+        f"{VENV}/pyvenv.cfg", text=f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n"
+    )
+    yield Item(f"{VENV}/bin/python", link=f"/usr/bin/python{version}")
+    yield Item(f"{VENV}/lib/python{version}/site-packages/tacet.pth", text=f"/{LIBRARY}\n")
+    for path, target in sorted(LINKS.items()):
+        yield Item(path, link=target)
+
+
+def wanted(inner: Path) -> bool:
+    if inner in (Path("hw/sim/__init__.py"), Path("hw/sim/memory.py")):
+        return True
+    return not LEFT_OUT.intersection(inner.parts) and inner.suffix in (".py", ".wav", ".flac", ".toml", ".npz")
+
+
+def files_under(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def python_version(python: str) -> str:
+    if python == sys.executable:
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return run([python, "-c", code]).strip()
+
+
+# ------------------------------------------------------------------------------------------------------ the steps
+
+
+def place(destination: Path, item: Item) -> None:
+    """Written beside its place and renamed: a cut leaves the old file or the new one, never half of one."""
+    path = destination / item.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if item.path == SETTINGS and path.is_file() and item.source is not None:
+        if path.read_bytes() == item.source.read_bytes():
+            return
+        path = path.with_suffix(".toml.new")
+    fresh = path.with_name(f".{path.name}.tacet-new")
+    fresh.unlink(missing_ok=True)
+    if item.link is not None:
+        fresh.symlink_to(item.link)
+    else:
+        data = item.source.read_bytes() if item.source is not None else (item.text or "").encode()
+        fresh.write_bytes(data)
+        fresh.chmod(item.mode)
+        keep_time(fresh)
+    fresh.replace(path)
+
+
+def keep_time(path: Path) -> None:
+    """SOURCE_DATE_EPOCH makes two images of one commit equal to the byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is not None:
+        os.utime(path, (int(epoch), int(epoch)))
+
+
+def compile_overlays(destination: Path) -> None:
+    folder = destination / "boot/firmware/overlays"
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sorted((REPOSITORY / "boot/overlays").glob("*.dts")):
+        target = folder / f"{source.stem}.dtbo"
+        run(["dtc", "-@", "-q", "-I", "dts", "-O", "dtb", "-o", str(target), str(source)])
+        keep_time(target)
+
+
+def unpack_wheels(site_packages: Path, wheelhouse: Path, python: str) -> None:
+    """No index, no network, no scripts: exactly the pinned set, into a tree that the device mounts read-only."""
+    if not any(wheelhouse.glob("*.whl")):
+        raise InstallError(f"{wheelhouse} holds no wheels; nothing was unpacked. Build them with `make wheelhouse`.")
+    command = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-compile", "--upgrade"]
+    options = ["--find-links", str(wheelhouse), "--target", str(site_packages), "--root-user-action", "ignore"]
+    run([*command, *options, "--requirement", str(REPOSITORY / "requirements.txt")])
+    shutil.rmtree(site_packages / "bin", ignore_errors=True)
+
+
+def compile_bytecode(trees: list[Path]) -> None:
+    """The root file system is read-only at run time, so bytecode is made now; hashes instead of times, so that it is
+    the same in every build."""
+    for tree in trees:
+        compileall.compile_dir(
+            tree,
+            quiet=2,
+            stripdir=str(tree),
+            prependdir="/",
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def add_include(destination: Path) -> None:
+    """Only where the firmware's config.txt is already there: a Raspberry Pi."""
+    path = destination / CONFIG_TXT
+    if path.is_file() and INCLUDE_LINE not in path.read_text().splitlines():
+        path.write_text(path.read_text().rstrip("\n") + f"\n{INCLUDE_LINE}\n")
+
+
+def remove_include(destination: Path) -> None:
+    path = destination / CONFIG_TXT
+    if path.is_file():
+        lines = [line for line in path.read_text().splitlines() if line != INCLUDE_LINE]
+        path.write_text("\n".join(lines) + "\n")
+
+
+def write_manifest(destination: Path, items: list[Item]) -> None:
+    """The digest of the settings is that of the shipped file, so that a changed one is recognised as the site's own."""
+    lines = []
+    shipped = {item.path: item.source for item in items if item.source is not None}
+    overlays = [f"boot/firmware/overlays/{path.stem}.dtbo" for path in (REPOSITORY / "boot/overlays").glob("*.dts")]
+    for name in sorted([*(item.path for item in items), *overlays]):
+        path = shipped[SETTINGS] if name == SETTINGS else destination / name
+        digest = hashlib.sha256(os.readlink(path).encode()).hexdigest() if path.is_symlink() else sha256(path)
+        lines.append(f"{digest}  {name}")
+    place(destination, Item(MANIFEST, text="\n".join(lines) + "\n"))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def prune_empty(destination: Path, names: list[str]) -> None:
+    folders = {
+        parent for name in names for parent in Path(name).parents if str(parent) not in (".", "etc", "usr", "opt")
+    }
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        path = destination / folder
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env={**os.environ, "PIP_NO_INPUT": "1"}
+        )
+    except FileNotFoundError as error:
+        raise InstallError(f"the program {command[0]} is missing; install it and run this again.") from error
+    except subprocess.CalledProcessError as error:
+        raise InstallError(
+            f"`{' '.join(command[:4])} ...` failed and nothing after it was done: {error.stderr.strip()}"
+        ) from error
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
