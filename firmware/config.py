@@ -36,11 +36,11 @@ class Key:
             value = float(value)
         if type(value) is not self.kind:
             raise ConfigError(f"{where}.{self.name} must be {_KIND_WORDS[self.kind]}.")
-        if self.kind in (int, float) and not self._within(value):
+        if isinstance(value, int | float) and not self._within(value):
             raise ConfigError(f"{where}.{self.name} must be from {self.low} to {self.high} {self.unit}".rstrip() + ".")
         if self.words and value not in self.words:
             raise ConfigError(f"{where}.{self.name} must be one of: {', '.join(self.words)}.")
-        if self.kind is str and not re.fullmatch(self.pattern, value):
+        if isinstance(value, str) and not re.fullmatch(self.pattern, value):
             raise ConfigError(f"{where}.{self.name} has characters that are not allowed there, or is too long.")
         return value
 
