@@ -135,5 +135,23 @@ class Alarm:
     line: int | None = None
 
 
+@dataclass(frozen=True)
+class StickReport:
+    """How the visit of a stick stands, for the STICK lamp: ``working``, ``done``, ``refused`` or ``failed``.
+
+    ``code``: the refusal's word (also in REPLY.txt and the audit log), None otherwise.
+    """
+
+    state: str
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class DocumentChanged:
+    """An order put a new document in force: ``site`` (settings) or ``notice`` (audio). Read it again from the vault."""
+
+    name: str
+
+
 Command = OpenCall | AppendAudio | AppendGap | CloseCall | WriteRow | LatchOptOut | OptOut | KeepCall
-Report = OptOutDone | KeepDone | FrameSealed | Alarm
+Report = OptOutDone | KeepDone | FrameSealed | Alarm | StickReport | DocumentChanged
