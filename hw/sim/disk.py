@@ -133,7 +133,7 @@ class SimDisk:
         for key, versions in unsynced:
             if rng.random() >= lose:
                 image.over[key] = rng.choice(versions)
-        if torn and unsynced:
+        if torn and unsynced and rng.random() < 0.5:
             key, versions = rng.choice(unsynced)
             at = rng.randrange(SECTOR_BYTES)
             image.over[key] = rng.choice(versions)[:at] + image.get(key)[at:]
