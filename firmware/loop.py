@@ -60,7 +60,8 @@ class Settings:
 
 
 class Loop:
-    """``utc_ms`` is the vault's trusted time now. Call ``step`` at least every ``BLOCK_MS``; it never blocks."""
+    """``utc_ms`` is the vault's trusted time now; ``told`` hears what the vault reports and the loop does not follow.
+    Call ``step`` at least every ``BLOCK_MS``; it never blocks."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Loop:
         writer: Writer,
         watchdog: Watchdog,
         utc_ms: Callable[[], int],
+        told: Callable[[Report], None],
     ) -> None:
         self._clock = clock
         self._rigs = rigs
@@ -78,6 +80,7 @@ class Loop:
         self._writer = writer
         self._watchdog = watchdog
         self._utc_ms_now = utc_ms
+        self._told = told
         self._now_us = clock.mono_us()
         calls = count(1)
         self._look_back_us = max(line.look_back_us for line in settings.lines)
@@ -123,7 +126,8 @@ class Loop:
     def _hear(self, rig: Rig, block: Block) -> None:
         rig.delivered_until_mono_us = block.captured_mono_us + BLOCK_MS * 1000
         listening = [self._listening(self.lines[line]) for line in rig.lines]
-        for event in rig.ear.hear(block.samples, [block.captured_mono_us] * len(rig.lines), listening):
+        heard = rig.ear.hear(block.samples, [block.captured_mono_us] * len(rig.lines), listening)
+        for event in sorted(heard, key=lambda event: event.at_mono_us):
             event = _on_line(event, rig.lines)
             if isinstance(event, ev.ChannelQuality):
                 self._measure(event)
@@ -154,6 +158,7 @@ class Loop:
 
     def _measure(self, quality: ev.ChannelQuality) -> None:
         line = self.lines[quality.line]
+        self.panel.lines[quality.line].level_dbm0 = quality.level_dbm0
         call = line.current
         if call is None or line.phase is not Phase.TALKING:
             self._zero_since.pop(quality.line, None)
@@ -285,8 +290,8 @@ class Loop:
             self.panel.keep_done(report.line, refused=report.refused is not None, now_us=self._now_us)
         elif isinstance(report, Alarm):
             self.panel.set_fault(report.code, report.line, report.active)
-        else:
-            assert isinstance(report, FrameSealed)
+        elif not isinstance(report, FrameSealed):
+            self._told(report)
 
     def _utc_ms(self, at_mono_us: int) -> int:
         return self._utc_ms_now() - (self._now_us - at_mono_us) // 1000

@@ -29,6 +29,7 @@ class LineLamps:
     opt_out_until: int | None = None
     keep: Pattern = Pattern.OFF
     keep_until: int | None = None
+    level_dbm0: float = -96.0
 
 
 class Panel:

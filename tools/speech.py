@@ -38,7 +38,8 @@ def speak(words: str, voice: str = "en-gb", speed: int = 165, peak: float = PEAK
     samples, rate_hz = soundfile.read(io.BytesIO(spoken), dtype="float32")
     narrow = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ)
     scaled = narrow * (peak / max(1e-9, float(np.abs(narrow).max())))
-    return np.rint(scaled * 32767).astype(np.int16)
+    rounded: NDArray[np.int16] = np.rint(scaled * 32767).astype(np.int16)
+    return rounded
 
 
 def main(argv: list[str] | None = None) -> int:

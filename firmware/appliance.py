@@ -1,0 +1,160 @@
+"""A recorder put together: the vault opened, the site's settings read, the loop wired to its devices. No device is
+named here.
+
+The same class runs on a Pi, on virtual time and in the tests; what differs is handed in by ``__main__``.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from firmware.config import Site, parse_site
+from firmware.dsp.ear import Ear
+from firmware.evidence.courier import Courier
+from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, SiteFacts
+from firmware.evidence.visit import job
+from firmware.lookback import LookBack
+from firmware.loop import Loop, Rig, Settings
+from firmware.policy.faults import Pattern
+from firmware.policy.line import LineSettings, NoticeSource
+from firmware.ports import Clock, Codec, Pins, Samples, Stick, Watchdog
+from firmware.recording import NoticeUsed
+from firmware.store.commands import DocumentChanged, Report, StickReport
+from firmware.store.vault import Vault, VaultParts
+from firmware.store.writer import Writer
+from firmware.units import US_PER_S
+
+
+@dataclass(frozen=True)
+class Attached:
+    """One codec and the names of the lines on its channels."""
+
+    codec: Codec
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Devices:
+    clock: Clock
+    codecs: Sequence[Attached]
+    pins: Pins
+    watchdog: Watchdog
+    read_notice: Callable[[bytes], Samples]
+    courier: Courier
+
+
+class WiringError(ValueError):
+    """The machine's settings and the site's settings do not fit together; one sentence."""
+
+
+STICK_LAMP = {"working": Pattern.SLOW, "done": Pattern.STEADY, "refused": Pattern.FAST, "failed": Pattern.FAST}
+
+
+def read_site_facts(text: str) -> SiteFacts:
+    """What the evidence code asks of the settings. Raises ConfigError (a ValueError)."""
+    site = parse_site(text)
+    return SiteFacts(
+        line_names=tuple(line.name for line in site.lines),
+        retention_months=site.of("retention", "months"),
+        supervisor_may_export=site.of("desk", "supervisor_may_export"),
+        notice_version=site.of("notice", "version"),
+    )
+
+
+def line_settings(site: Site) -> tuple[LineSettings, ...]:
+    common = {
+        "look_back_us": site.of("gate", "look_back_s") * US_PER_S,
+        "ring_latch_us": site.of("direction", "ring_latch_s") * US_PER_S,
+        "notice_source": NoticeSource(site.of("notice", "source")),
+        "notice_delay_us": site.of("notice", "delay_ms") * 1000,
+        "upstream_claim_suffices": site.of("notice", "upstream_claim_suffices"),
+        "payment_latching": site.of("payment", "key") == "latching",
+    }
+    return tuple(LineSettings(sense=line.sense, **common) for line in site.lines)
+
+
+class Appliance:
+    """Opens the vault (and with it recovers from whatever happened), then records. Raises VaultError, WiringError."""
+
+    def __init__(self, parts: VaultParts, devices: Devices, *, simulation: bool, threaded: bool) -> None:
+        self.vault = Vault.open(parts, simulation=simulation)
+        self._devices = devices
+        self.site = self._read_site()
+        self.writer = Writer(self.vault, threaded=threaded, lines=len(self.site.lines))
+        self.loop = Loop(
+            self._settings(),
+            devices.clock,
+            self._rigs(),
+            devices.pins,
+            self.writer,
+            devices.watchdog,
+            self.vault.now_utc_ms,
+            self._told,
+        )
+        self.stick_state: StickReport | None = None
+
+    @property
+    def look_back_us(self) -> int:
+        return int(self.site.of("gate", "look_back_s")) * US_PER_S
+
+    def step(self) -> None:
+        self.loop.step()
+
+    def stick_in(self, stick: Stick) -> None:
+        self.stick_state = StickReport("working")
+        self.writer.submit_job("visit", job(stick, read_site_facts, self._devices.courier))
+
+    @property
+    def stick_at_work(self) -> bool:
+        return self.stick_state is not None and self.stick_state.state == "working"
+
+    def close(self) -> None:
+        self.writer.close()
+
+    # --------------------------------------------------------------------------------------------- within
+
+    def _told(self, report: Report) -> None:
+        """What the vault tells and the loop itself does not follow."""
+        if isinstance(report, StickReport):
+            self.stick_state = report
+            self.loop.panel.stick = STICK_LAMP[report.state]
+            self.loop.panel.set_fault("STICK_REFUSED", None, report.state in ("refused", "failed"))
+        elif isinstance(report, DocumentChanged) and report.name == NOTICE_DOCUMENT:
+            settings = self._settings()
+            self.loop.set_notice(settings.notice, settings.notice_used)
+
+    def _read_site(self) -> Site:
+        document = self.vault.document(SITE_DOCUMENT)
+        return parse_site(document.decode("utf-8") if document is not None else "")
+
+    def _settings(self) -> Settings:
+        notice = self.vault.document(NOTICE_DOCUMENT)
+        version = self.site.of("notice", "version")
+        return Settings(
+            lines=line_settings(self.site),
+            remind_us=self.site.of("payment", "remind_s") * US_PER_S,
+            flash_min_ms=self.site.of("direction", "flash_min_ms"),
+            flash_max_ms=self.site.of("direction", "flash_max_ms"),
+            notice=None if notice is None else self._devices.read_notice(notice),
+            notice_used=NoticeUsed(version, hashlib.sha256(notice or b"").digest()),
+        )
+
+    def _rigs(self) -> list[Rig]:
+        names = [line.name for line in self.site.lines if line.kind == "analogue"]
+        wired = [name for attached in self._devices.codecs for name in attached.lines]
+        for name in names:
+            if wired.count(name) != 1:
+                raise WiringError(
+                    f"The site's line {name} must be on exactly one codec channel; it is on {wired.count(name)}."
+                )
+        for name in wired:
+            if name not in names:
+                raise WiringError(f"A codec channel is for the line {name}, which the site's settings do not have.")
+        return [self._rig(attached, names) for attached in self._devices.codecs]
+
+    def _rig(self, attached: Attached, names: list[str]) -> Rig:
+        if len(attached.lines) != attached.codec.channels:
+            raise WiringError(f"A codec has {attached.codec.channels} channels and {len(attached.lines)} lines.")
+        ear = Ear(attached.codec.channels)
+        lines = tuple(names.index(name) for name in attached.lines)
+        return Rig(attached.codec, lines, ear, LookBack(self.look_back_us))

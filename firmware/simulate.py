@@ -1,0 +1,78 @@
+"""Plays a world (a tape) through the production appliance, on virtual time or at its own pace. Knows no device."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from firmware.appliance import Appliance
+from firmware.ports import Stick
+from firmware.units import BLOCK_MS, US_PER_S
+
+STEP_US = BLOCK_MS * 1000
+STICK_WAIT_US = 3600 * US_PER_S
+"""A stick's work ends the tape at the latest after an hour of the tape's time."""
+
+
+class World(Protocol):
+    """What is around the appliance and moves by itself."""
+
+    tape_us: int
+    powered: bool
+    plugged: Stick | None
+    stick_news: bool
+
+    @property
+    def card_stalled(self) -> bool: ...
+    def advance(self, us: int) -> None: ...
+    def end_us(self, look_back_us: int) -> int: ...
+
+
+class Watcher(Protocol):
+    """Looks on after each step, and may press keys: the live panel, or nobody."""
+
+    def look(self, appliance: Appliance | None, world: World) -> bool:
+        """False ends the tape."""
+
+
+class Nobody:
+    def look(self, appliance: Appliance | None, world: World) -> bool:
+        return True
+
+
+def play(world: World, boot: Callable[[], Appliance], watcher: Watcher, *, realtime: bool = False) -> None:
+    """Until the tape's end and the end of what the stick asked for. A handset off-hook then is a power cut."""
+    first = boot()
+    appliance: Appliance | None = first
+    look_back_us = first.look_back_us
+    began = time.monotonic()
+    while not _over(world, appliance, look_back_us):
+        world.advance(STEP_US)
+        if realtime:
+            time.sleep(max(0.0, began + world.tape_us / US_PER_S - time.monotonic()))
+        if not world.powered:
+            appliance = None
+        elif appliance is None:
+            appliance = boot()
+        else:
+            _step(world, appliance)
+        if not watcher.look(appliance, world):
+            break
+    if appliance is not None:
+        appliance.close()
+
+
+def _step(world: World, appliance: Appliance) -> None:
+    if world.stick_news and world.plugged is not None:
+        world.stick_news = False
+        appliance.stick_in(world.plugged)
+    appliance.step()
+    if not world.card_stalled:
+        appliance.writer.run_inline()
+
+
+def _over(world: World, appliance: Appliance | None, look_back_us: int) -> bool:
+    end = world.end_us(look_back_us)
+    if world.tape_us < end:
+        return False
+    busy = appliance is not None and (appliance.stick_at_work or world.stick_news)
+    return not busy or world.tape_us >= end + STICK_WAIT_US
