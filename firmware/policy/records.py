@@ -79,6 +79,8 @@ class LedgerRow:
     """Whether ring and loop were sensed, or the verdict rests on audio alone."""
     call_id: bytes | None = None
     """The vault's id of the recording, where one was kept."""
+    ended: Ended | None = None
+    """How it ended, where it was kept."""
 
 
 @dataclass(frozen=True)
