@@ -35,6 +35,7 @@ kept: the file that stands in for erasable memory (degraded)."""
 
 LINKS = {
     "etc/systemd/system/multi-user.target.wants/tacet-recorder.service": "/etc/systemd/system/tacet-recorder.service",
+    "etc/systemd/system/multi-user.target.wants/tacet-clock.service": "/etc/systemd/system/tacet-clock.service",
     "etc/systemd/system/local-fs.target.wants/var-lib-tacet.mount": "/etc/systemd/system/var-lib-tacet.mount",
     "etc/systemd/system/sysinit.target.wants/nftables.service": "/lib/systemd/system/nftables.service",
     # Nothing of this may run beside the recorder: swap would put audio on flash, the rest listens or is radio.
