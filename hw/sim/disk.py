@@ -2,7 +2,7 @@
 
 The model. A file is sectors of 512 bytes. A write goes into the card's volatile cache; ``sync`` makes the file's
 cached sectors durable. At a power cut every unsynced sector holds one of the versions it ever had since its last sync,
-each chosen for itself, and one of them may be torn at any byte. A failed write leaves a part of itself in the cache. A
+each chosen for itself, and one of them may be torn: new to some byte, old or garbage behind it. A failed write leaves a part of itself in the cache. A
 failed sync makes *some* of the sectors durable and marks all of them clean, as Linux does: later reads and syncs look
 fine, and the data is gone at the cut.
 
@@ -71,8 +71,9 @@ class SimDisk:
         self.hook: Hook | None = None
         self.history: list[Write | Sync] = []
         self.keep_history = True
-        self.read_sectors: Callable[[str, int, int], None] | None = None
-        """Told (name, first sector, past the last) of every read, for the explorer."""
+        self.on_read: Callable[[str, int, int], None] | None = None
+        """Told (name, first sector, past the last) of all that is looked at, by reads and by writes of a part of a
+        sector: what a run's outcome depends on."""
 
     # ------------------------------------------------------------------------------------------------ port ``Disk``
 
@@ -92,8 +93,8 @@ class SimDisk:
         self._call("read", name)
         self._check(name, offset, length)
         first, last = offset // SECTOR_BYTES, (offset + length + SECTOR_BYTES - 1) // SECTOR_BYTES
-        if self.read_sectors is not None:
-            self.read_sectors(name, first, last)
+        if self.on_read is not None:
+            self.on_read(name, first, last)
         if length == 0:
             return b""
         whole = b"".join([self._sector(name, sector) for sector in range(first, last)])
@@ -136,7 +137,8 @@ class SimDisk:
         if torn and unsynced and rng.random() < 0.5:
             key, versions = rng.choice(unsynced)
             at = rng.randrange(SECTOR_BYTES)
-            image.over[key] = rng.choice(versions)[:at] + image.get(key)[at:]
+            rest = rng.choice((image.get(key), rng.randbytes(SECTOR_BYTES)))
+            image.over[key] = rng.choice(versions)[:at] + rest[at:]
         after = SimDisk(image, rng=self._rng)
         after.history = self.history
         return after
@@ -155,7 +157,7 @@ class SimDisk:
 
     def corrupt(self, name: str, offset: int, data: bytes) -> None:
         """Change bytes on the medium behind everyone's back (bit rot, an attacker); not part of ``history``."""
-        for sector, piece in _sectors(offset, data, lambda sector: self._sector(name, sector)):
+        for sector, piece in sectors_of(offset, data, lambda sector: self._sector(name, sector)):
             self._shown.pop((name, sector), None)
             self._over[name, sector] = piece
 
@@ -188,6 +190,11 @@ class SimDisk:
         found = self._over.get(key)
         return self._base.get(key, _ZEROS) if found is None else found
 
+    def _looked_at(self, name: str, sector: int) -> bytes:
+        if self.on_read is not None:
+            self.on_read(name, sector, sector + 1)
+        return self._sector(name, sector)
+
     def _settle(self, key: Key, content: bytes) -> None:
         self._over[key] = content
         self._shown.pop(key, None)
@@ -205,7 +212,7 @@ class SimDisk:
         if self.keep_history and data:
             self.history.append(Write(name, offset, data, durable))
         cached = self._cached.setdefault(name, {})
-        for sector, content in _sectors(offset, data, lambda sector: self._sector(name, sector)):
+        for sector, content in sectors_of(offset, data, lambda sector: self._looked_at(name, sector)):
             if durable:
                 cached.pop(sector, None)
                 self._settle((name, sector), content)
@@ -220,7 +227,7 @@ class SimDisk:
                 self._shown[name, sector] = versions[-1]
 
 
-def _sectors(offset: int, data: bytes, old: Callable[[int], bytes]) -> list[tuple[int, bytes]]:
+def sectors_of(offset: int, data: bytes, old: Callable[[int], bytes]) -> list[tuple[int, bytes]]:
     """The whole sectors that result from writing ``data`` at ``offset``."""
     end = offset + len(data)
     pieces: list[tuple[int, bytes]] = []
