@@ -2,9 +2,9 @@
 
 The model. A file is sectors of 512 bytes. A write goes into the card's volatile cache; ``sync`` makes the file's
 cached sectors durable. At a power cut every unsynced sector holds one of the versions it ever had since its last sync,
-each chosen for itself, and one of them may be torn: new to some byte, old or garbage behind it. A failed write leaves a part of itself in the cache. A
-failed sync makes *some* of the sectors durable and marks all of them clean, as Linux does: later reads and syncs look
-fine, and the data is gone at the cut.
+each chosen for itself, and one of them may be torn: new to some byte, old or garbage behind it. A failed write leaves a
+part of itself in the cache. A failed sync makes *some* of the sectors durable and marks all of them clean, as Linux
+does: later reads and syncs look fine, and the data is gone at the cut.
 
 ``history`` keeps every write ever made, for the adversary who reads worn-out flash cells.
 """

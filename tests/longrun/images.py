@@ -1,9 +1,10 @@
 """From the trace of one operation to all the crash images that a power cut in it may leave.
 
 The trace is what the simulated card and memory recorded: writes, syncs, slot writes. At every moment some sectors are
-*pending*: written, not yet synced. A cut leaves each of them old or in any version since, one perhaps torn, and a slot
-write torn at any byte. A torn sector is new to some byte and old or garbage behind it. Subsets are taken exhaustively up to 6 pending sectors; above that the empty set, all, every
-prefix in the order of writing, every one missing, every one alone, and random ones, at most ``subsets_max``.
+*pending*: written, not yet synced. A cut leaves each of them old or in any version since, one perhaps torn (new to some
+byte, old or garbage behind it), and a slot write torn at any byte. Subsets are taken exhaustively up to 6 pending
+sectors; above that the empty set, all, every prefix in the order of writing, every one missing, every one alone, and
+random ones, at most ``subsets_max``.
 
 An image is a tuple of small numbers (which version each sector has that the operation touched) plus the memory: cheap
 to make, to compare and to look up.
