@@ -25,6 +25,7 @@ SIGNATURES_MAX = 16
 SIGNATURE_MARK = "— "
 ED25519 = b"\x01"
 HASH_BYTES = 4
+SIGNATURE_BYTES = 64
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 """(public key 32, message, signature 64) -> whether the Ed25519 signature is good. Never raises on bad input."""
@@ -111,7 +112,7 @@ def signed_by(note: Note, name: str, public_key: bytes, verify: Verify) -> bool:
     for signature in note.signatures:
         if signature.name != name or not hmac.compare_digest(signature.key_hash, expected):
             continue
-        if not verify(public_key, note.text, signature.value):
+        if len(signature.value) != SIGNATURE_BYTES or not verify(public_key, note.text, signature.value):
             raise BadSignature("a signature does not belong to this text")
         found = True
     return found

@@ -26,6 +26,9 @@ from firmware.evidence.fields import (
 )
 
 ORDER_TYPE = "tacet/order/1"
+ORDER_FILE = "TACET/ORDER.txt"
+NOTICE_FILE = "TACET/NOTICE.wav"
+SITE_FILE = "TACET/SITE.toml"
 VALIDITY_MS_MAX = 14 * 86_400_000
 """evidence.md: ``not_after`` at most 14 days after ``not_before``."""
 

@@ -23,14 +23,13 @@ from firmware.evidence.fields import (
     parse_key,
     parse_utc,
     read_fields,
-    utc_text,
     words,
     yes_no,
 )
 from firmware.evidence.judge import key_name
 from firmware.evidence.note import Note, NoteError, Verify, parse, signed_by
 from firmware.evidence.site import NOTICE_BYTES_MAX, SITE_BYTES_MAX, ReadSite, SiteFacts
-from firmware.store.keys import Recipient, RequestKey, Role
+from firmware.store.keys import Recipient, RequestKey, Role, key_id_of
 
 PACK_TYPE = "tacet/pack/1"
 PACK_DIRECTORY = "TACET/PROVISION"
@@ -159,17 +158,16 @@ def request_keys(keys: Sequence[NewKey]) -> tuple[RequestKey, ...]:
 def _distinct(keys: Sequence[NewKey]) -> None:
     if len({key.key_id for key in keys}) != len(keys) or len({key.public_key for key in keys}) != len(keys):
         raise FieldError("two keys are the same")
+    if any(key.key_id != key_id_of(key.public_key) for key in keys):
+        raise FieldError("a key does not have the id it claims")
 
 
 def compose_pack(text: PackText) -> list[str]:
     lines = [PACK_TYPE]
     lines += [f"{name}: {words(getattr(text, attribute))}" for name, (attribute, _) in _SINGLE.items()]
+    lines += [f"recipient_key: {NewKey(key.key_id, str(key.suite), key.public_key).text()}" for key in text.recipients]
     lines += [
-        f"recipient_key: {NewKey(key.key_id, str(key.suite), key.public_key).text()}" for key in text.recipients
-    ]
-    lines += [
-        f"request_key: {NewKey(key.key_id, key.role.name.lower(), key.public_key).text()}"
-        for key in text.request_keys
+        f"request_key: {NewKey(key.key_id, key.role.name.lower(), key.public_key).text()}" for key in text.request_keys
     ]
     return lines
 

@@ -84,6 +84,14 @@ _WORDS: dict[Refusal, tuple[str, str]] = {
         "Have the hold released by two persons first.",
     ),
     Refusal.NOT_HELD: ("The call is not under a hold.", "Look the call up in the newest index."),
+    Refusal.ALREADY_HELD: (
+        "The call is under a confirmed hold already.",
+        "Extend the hold if its review date is to change.",
+    ),
+    Refusal.TOO_MANY: (
+        "The order covers more calls than one answer may have.",
+        "Order a shorter time, or one line at a time.",
+    ),
     Refusal.HOLD_FULL: (
         "The space for held calls is full, so the hold could not be placed; the holds in force stay in force.",
         "Export this call now, and release holds that are no longer needed.",

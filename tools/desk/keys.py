@@ -8,7 +8,6 @@ public lines of the file to them.
 """
 
 import base64
-import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
@@ -19,9 +18,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from firmware.store.keys import Recipient, RequestKey, Role
 from tools.desk.errors import Damaged, WrongPassphrase
@@ -44,11 +43,6 @@ ROLES = {"custodian": Role.CUSTODIAN, "escrow": Role.CUSTODIAN, "supervisor": Ro
 custodian: with the custodian's own key lost, escrow and supervisor together can still change the keys."""
 
 
-def key_id(public_key: bytes) -> bytes:
-    """FORMAT.md section 1: the first 8 bytes of the public key's SHA-256."""
-    return hashlib.sha256(public_key).digest()[:8]
-
-
 @dataclass(frozen=True)
 class Person:
     """The public half of a key file."""
@@ -58,10 +52,10 @@ class Person:
     request_public: bytes
 
     def recipient(self) -> Recipient:
-        return Recipient(key_id(self.seal_public), SUITE, self.seal_public)
+        return Recipient.of(self.seal_public, SUITE)
 
     def request_key(self) -> RequestKey:
-        return RequestKey(key_id(self.request_public), self.request_public, ROLES[self.role])
+        return RequestKey.of(self.request_public, ROLES[self.role])
 
     def lines(self) -> list[str]:
         return [

@@ -1,6 +1,7 @@
 """One process at a time changes a home: the command line and the web page share it."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from tools.desk.files import PRIVATE_FILE
 
 WAIT_S_MAX = 30.0
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _try_lock(descriptor: int) -> bool:

@@ -1,0 +1,79 @@
+"""What the recorder writes into the answer bag: calls as they lie in the ring, the index, the log. FORMAT.md 10.
+
+Every function is a generator that gives the writer back between files and, through the courier, between frames.
+"""
+
+import struct
+from collections.abc import Generator, Iterator, Sequence
+
+from firmware.evidence.bag import AnswerBag
+from firmware.store.vault import CallEntry, Vault
+
+OPEN, CLOSE, META, INDEX_ENTRY = 1, 2, 4, 16
+"""Record kinds of FORMAT.md 10."""
+
+INDEX_CALLS_PER_FILE = 1000
+CHUNK_BYTES = 64 * 1024
+
+
+def record(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BI", kind, len(body)) + body
+
+
+def add_call(vault: Vault, bag: AnswerBag, number: int, call_id: bytes) -> Generator[None, None, bool]:
+    """Frames first, the sealed key last: a call that is opted out or erased while it is copied leaves only
+    ciphertext without a key on the stick. Returns whether the call was handed out whole."""
+    yield from bag.add(f"{number}.tcf", vault.sealed(call_id).frames())
+    if not still_here(vault, call_id):
+        return False
+    sealed = vault.sealed(call_id)
+    records = record(OPEN, sealed.open_entry)
+    if sealed.meta_entry is not None:
+        records += record(META, sealed.meta_entry)
+    yield from bag.add(f"{number}.key", iter([records + record(CLOSE, sealed.close_entry)]))
+    return True
+
+
+def still_here(vault: Vault, call_id: bytes) -> bool:
+    return any(entry.call_id == call_id for entry in vault.calls())
+
+
+def add_index(vault: Vault, bag: AnswerBag) -> Generator[None, None, int]:
+    """Times, lines, outcomes and sealed numbers of all closed calls; never a key to audio. Returns how many."""
+    entries = vault.calls()
+    for number, start in enumerate(range(0, len(entries), INDEX_CALLS_PER_FILE), 1):
+        part = entries[start : start + INDEX_CALLS_PER_FILE]
+        yield from bag.add(f"index/{number}.key", _index_records(vault, part))
+    return len(entries)
+
+
+def _index_records(vault: Vault, entries: Sequence[CallEntry]) -> Iterator[bytes]:
+    for entry in entries:
+        if not still_here(vault, entry.call_id):
+            continue
+        meta = vault.sealed(entry.call_id).meta_entry
+        if meta is not None:
+            yield record(META, meta)
+        yield record(INDEX_ENTRY, entry.index_body())
+
+
+def add_report(vault: Vault, bag: AnswerBag, site_toml: bytes) -> Generator[None, None, None]:
+    yield from bag.add("audit.log", _joined(vault.audit_lines()))
+    yield from bag.add("certificates.txt", _joined(vault.certificates()))
+    health = "".join(f"{name}: {value}\n" for name, value in vault.health().items())
+    yield from bag.add("health.txt", iter([health.encode("ascii")]))
+    yield from bag.add("site.toml", iter([site_toml]))
+
+
+def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines gathered into chunks that are worth a write."""
+    buffer = bytearray()
+    for line in lines:
+        buffer += line
+        if not line.endswith(b"\n"):
+            buffer += b"\n"
+        if len(buffer) >= CHUNK_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)

@@ -1,0 +1,184 @@
+"""What each op does to the vault. The order has been judged, remembered and logged before anything here runs.
+
+An op answers with :class:`Result`: sentences for REPLY.txt, the calls to hand out, documents that changed, or the
+refusal of the vault, which alone knows whether a call is held or gone.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+from firmware.evidence import pack
+from firmware.evidence.fields import FieldError, utc_text
+from firmware.evidence.judge import Refusal
+from firmware.evidence.order import Op, Order
+from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT
+from firmware.store.errors import Refused
+from firmware.store.vault import CallEntry, Vault
+
+CALLS_MAX = 10_000
+"""At most so many calls in one answer: a FAT directory ends at 65,536 entries and a call takes up to four."""
+
+VAULT_REFUSALS: dict[str, Refusal] = {
+    "not_kept": Refusal.NOT_FOUND,
+    "not_found": Refusal.NOT_FOUND,
+    "past_limit": Refusal.NOT_FOUND,
+    "opted_out": Refusal.OPTED_OUT,
+    "hold_quota_full": Refusal.HOLD_FULL,
+    "held": Refusal.HELD,
+    "already_held": Refusal.ALREADY_HELD,
+    "not_held": Refusal.NOT_HELD,
+    "confirmed_hold": Refusal.HELD,
+    "review_not_ahead": Refusal.REVIEW_DATE,
+    "review_not_later": Refusal.REVIEW_DATE,
+}
+
+
+@dataclass
+class Result:
+    sentences: list[str] = field(default_factory=list)
+    export: list[CallEntry] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    refusal: Refusal | None = None
+
+
+def carry_out(
+    vault: Vault, order: Order, line_names: tuple[str, ...], attached: bytes
+) -> Generator[None, None, Result]:
+    """``attached``: the checked file of a NOTICE or SETTINGS order. Yields between calls."""
+    result = Result()
+    if order.op is Op.EXPORT:
+        _select(vault, order, line_names, result)
+    elif order.op in _PER_CALL:
+        yield from _each_call(vault, order, result)
+    elif order.op in (Op.NOTICE, Op.SETTINGS):
+        _put_document(vault, order, attached, result)
+    elif order.op is Op.KEYS:
+        _change_keys(vault, order, result)
+    elif order.op is Op.TIME:
+        _settle_time(vault, order, result)
+    yield
+    return result
+
+
+# -------------------------------------------------------------------------------------------------------- export
+
+
+def _select(vault: Vault, order: Order, line_names: tuple[str, ...], result: Result) -> None:
+    here = vault.calls()
+    if order.calls:
+        wanted = set(order.calls)
+        result.export = [entry for entry in here if entry.call_id in wanted]
+        missing = len(wanted) - len(result.export)
+        if missing:
+            result.sentences.append(
+                f"{missing} of the calls named are not here: never kept, at their limit, erased or opted out."
+            )
+        return
+    assert order.from_utc_ms is not None
+    assert order.to_utc_ms is not None
+    lines = {line_names.index(name) for name in order.lines} or set(range(len(line_names)))
+    result.export = [
+        entry for entry in here if entry.line in lines and order.from_utc_ms <= entry.opened_utc_ms < order.to_utc_ms
+    ]
+    if not result.export:
+        result.sentences.append("No call on this recorder began in that time.")
+
+
+# --------------------------------------------------------------------------------------------- one call at a time
+
+
+def _hold(vault: Vault, order: Order, call_id: bytes) -> str:
+    assert order.review_utc_ms is not None
+    vault.hold(call_id, _info(order), order.review_utc_ms)
+    return f"is held; review by {utc_text(order.review_utc_ms)}."
+
+
+def _confirm(vault: Vault, order: Order, call_id: bytes) -> str:
+    assert order.review_utc_ms is not None
+    vault.confirm(call_id, _info(order), order.review_utc_ms)
+    return f"has its provisional hold confirmed; review by {utc_text(order.review_utc_ms)}."
+
+
+def _extend(vault: Vault, order: Order, call_id: bytes) -> str:
+    assert order.review_utc_ms is not None
+    vault.extend(call_id, order.review_utc_ms)
+    return f"stays held; review by {utc_text(order.review_utc_ms)}."
+
+
+def _release(vault: Vault, order: Order, call_id: bytes) -> str:
+    vault.release(call_id)
+    return "is released from its hold and follows its ordinary limit (at once, if that is past)."
+
+
+def _erase(vault: Vault, order: Order, call_id: bytes) -> str:
+    vault.erase(call_id)
+    return "is destroyed; the certificate is in data/certificates.txt."
+
+
+_PER_CALL: dict[Op, Callable[[Vault, Order, bytes], str]] = {
+    Op.HOLD: _hold,
+    Op.CONFIRM: _confirm,
+    Op.EXTEND: _extend,
+    Op.RELEASE: _release,
+    Op.ERASE: _erase,
+}
+
+
+def _info(order: Order) -> bytes:
+    """What the vault seals to the recipients with the hold: the case and the reason, readable on the desk alone."""
+    return f"case: {order.case}\nreason: {order.reason}\n".encode()
+
+
+def _each_call(vault: Vault, order: Order, result: Result) -> Generator[None, None, None]:
+    refusals: list[Refusal] = []
+    for call_id in order.calls:
+        try:
+            result.sentences.append(f"Call {call_id.hex()} {_PER_CALL[order.op](vault, order, call_id)}")
+        except Refused as refused:
+            refusals.append(VAULT_REFUSALS[refused.code])
+            result.sentences.append(f"Call {call_id.hex()} was left as it is: {refusals[-1].value}.")
+        yield
+    if len(refusals) == len(order.calls):
+        result.refusal = refusals[0]
+
+
+# ---------------------------------------------------------------------------------------------------- the others
+
+
+def _put_document(vault: Vault, order: Order, attached: bytes, result: Result) -> None:
+    name, what = (
+        (NOTICE_DOCUMENT, f"The new notice, version {order.version}, is in force from the next call on.")
+        if order.op is Op.NOTICE
+        else (SITE_DOCUMENT, "The new site settings are in force.")
+    )
+    vault.put_document(name, attached)
+    result.changed.append(name)
+    result.sentences.append(what)
+
+
+def check_keys(order: Order) -> str | None:
+    """The sentence that says what is wrong with the key sets of a KEYS order; None when they are complete and safe."""
+    try:
+        pack.recipients(order.recipient_keys)
+        pack.request_keys(order.request_keys)
+    except FieldError as error:
+        return f"{str(error).capitalize()}."
+    return None
+
+
+def _change_keys(vault: Vault, order: Order, result: Result) -> None:
+    vault.change_keys(pack.recipients(order.recipient_keys), pack.request_keys(order.request_keys))
+    result.sentences.append(
+        f"New calls are sealed to {len(order.recipient_keys)} recipients and {len(order.request_keys)} persons may give "
+        "orders from now on; calls sealed before stay sealed to the earlier recipients until their limit."
+    )
+
+
+def _settle_time(vault: Vault, order: Order, result: Result) -> None:
+    assert order.time_utc_ms is not None
+    try:
+        vault.settle_time(order.time_utc_ms)
+    except Refused:
+        result.refusal = Refusal.TIME_REFUSED
+        return
+    result.sentences.append(f"The clock was settled at {utc_text(order.time_utc_ms)}.")

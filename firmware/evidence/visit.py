@@ -1,0 +1,285 @@
+"""A stick is plugged in: read the order once, judge it, log, obey, answer, read back, reply.
+
+The durable steps of an order that is obeyed, in this order (tests cut between every two):
+
+1. its id is remembered: from here on it is *used*, whatever happens; an export that fails costs a new order;
+2. the audit line ``ORDER``: what will be done, for whom, on which basis;
+3. the op; for an export one line ``DISCLOSE`` per call before the first byte of that call leaves;
+4. the answer bag, its tag manifest last; synced; every byte read back and compared;
+5. the audit line ``ANSWERED`` with the tag manifest's SHA-256; REPLY.txt.
+
+A visit is a generator on the writer's thread: it yields between frames, so audio never waits for a stick. Whatever the
+stick does (pulled, full, lying, endless), only the export fails; what the vault raises is not caught here.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from firmware.evidence import answers
+from firmware.evidence import order as orders
+from firmware.evidence.bag import AnswerBag
+from firmware.evidence.courier import Courier
+from firmware.evidence.fields import FieldError, utc_text
+from firmware.evidence.judge import Circumstances, Refusal, judge, signers
+from firmware.evidence.note import NOTE_BYTES_MAX, BadSignature, Note, NoteError, parse
+from firmware.evidence.notice import check_notice
+from firmware.evidence.ops import CALLS_MAX, Result, carry_out, check_keys
+from firmware.evidence.order import NOTICE_FILE, ORDER_FILE, SITE_FILE, Op, Order
+from firmware.evidence.pack import enrol_path, enrol_text
+from firmware.evidence.replies import done, refused
+from firmware.evidence.site import NOTICE_BYTES_MAX, SITE_BYTES_MAX, SITE_DOCUMENT, ReadSite, SiteFacts
+from firmware.ports import Stick
+from firmware.store.commands import DocumentChanged, Report, StickReport
+from firmware.store.errors import OrdersFull
+from firmware.store.keys import RequestKey
+from firmware.store.vault import CallEntry, Vault
+
+ATTACHED_FILES = {Op.NOTICE: (NOTICE_FILE, NOTICE_BYTES_MAX), Op.SETTINGS: (SITE_FILE, SITE_BYTES_MAX)}
+REPLIES_MAX = 20
+
+Step = Report | None
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An order as it was read: once, into memory. What is on the stick later does not matter."""
+
+    order: Order
+    data: bytes
+    signed: tuple[RequestKey, ...]
+    attached: bytes = b""
+
+
+class _Stop(Exception):
+    """The order is refused. ``order`` is set once its signatures were found good."""
+
+    def __init__(self, code: Refusal, detail: str | None = None, order: Order | None = None) -> None:
+        super().__init__(code.value)
+        self.code = code
+        self.detail = detail
+        self.order = order
+
+
+def visit(vault: Vault, stick: Stick, read_site: ReadSite, courier: Courier) -> Iterator[Step]:
+    """The whole visit. Its last report says done, refused (with the code) or failed (the stick's fault)."""
+    return Visit(vault, stick, read_site, courier).run()
+
+
+class Visit:
+    def __init__(self, vault: Vault, stick: Stick, read_site: ReadSite, courier: Courier) -> None:
+        self._vault = vault
+        self._stick = stick
+        self._read_site = read_site
+        self._courier = courier
+        self._device_id = vault.device_id
+
+    def run(self) -> Iterator[Step]:
+        yield StickReport("working")
+        try:
+            try:
+                yield from self._obey()
+                last = StickReport("done")
+            except _Stop as stop:
+                self._vault.log("REFUSED", {"code": stop.code.value, **_order_field(stop.order)})
+                yield from self._reply(stop.order, refused(stop.code, stop.detail, self._device_id, self._now_text()))
+                last = StickReport("refused", stop.code.value)
+        except OSError:
+            self._vault.log("STICK_FAILED", {})
+            last = StickReport("failed")
+        yield last
+
+    # ------------------------------------------------------------------------------------------ reading and judging
+
+    def _obey(self) -> Generator[Step, None, None]:
+        site_toml = self._vault.document(SITE_DOCUMENT) or b""
+        site = self._read_site(site_toml.decode("utf-8"))
+        read = yield from self._read_order()
+        order = read.order
+        refusal = judge(order, read.signed, self._circumstances(order, site))
+        if refusal is not None:
+            raise _Stop(refusal, order=order)
+        read = yield from self._with_attachment(read)
+        directory = f"TACET/{self._device_id}/{order.order_id.hex()}"
+        if (yield from self._courier.call(lambda: self._stick.exists(directory))):
+            raise _Stop(Refusal.ALREADY_USED, "An answer to it is on this stick already.", order)
+        self._remember(read)
+        result = yield from carry_out(self._vault, order, site.line_names, read.attached)
+        yield from (DocumentChanged(name) for name in result.changed)
+        if result.refusal is not None:
+            raise _Stop(result.refusal, " ".join(result.sentences) or None, order)
+        yield from self._answer(read, result, directory)
+
+    def _read_order(self) -> Generator[None, None, _Read]:
+        try:
+            data = yield from self._courier.call(lambda: self._stick.read(ORDER_FILE, NOTE_BYTES_MAX))
+        except OSError:
+            raise _Stop(Refusal.UNREADABLE) from None
+        if data is None:
+            raise _Stop(Refusal.NO_ORDER)
+        try:
+            note = parse(data)
+            signed = signers(note, self._vault.charter.request_keys, self._vault.ciphers.verify)
+        except BadSignature:
+            raise _Stop(Refusal.BAD_SIGNATURE) from None
+        except NoteError as error:
+            raise _Stop(Refusal.MALFORMED, f"{str(error).capitalize()}.") from None
+        if not signed:
+            raise _Stop(Refusal.UNSIGNED)
+        return _Read(_parsed(note), data, signed)
+
+    def _circumstances(self, order: Order, site: SiteFacts) -> Circumstances:
+        return Circumstances(
+            device_id=self._device_id,
+            simulation=self._vault.charter.simulation,
+            now_utc_ms=self._vault.now_utc_ms(),
+            clock_suspect=self._vault.health()["clock"] != "ok",
+            seen=self._vault.order_seen(order.order_id),
+            supervisor_may_export=site.supervisor_may_export,
+            line_names=site.line_names,
+        )
+
+    def _with_attachment(self, read: _Read) -> Generator[None, None, _Read]:
+        """The file that a NOTICE or SETTINGS order signs, checked before the order counts as used."""
+        order = read.order
+        if order.op is Op.KEYS and (wrong := check_keys(order)) is not None:
+            raise _Stop(Refusal.KEYS_REFUSED, wrong, order)
+        if order.op not in ATTACHED_FILES:
+            return read
+        path, limit = ATTACHED_FILES[order.op]
+        try:
+            data = yield from self._courier.call(lambda: self._stick.read(path, limit))
+        except OSError:
+            data = None
+        if data is None or not hmac.compare_digest(hashlib.sha256(data).digest(), order.sha256 or b""):
+            raise _Stop(Refusal.ATTACHMENT, order=order)
+        try:
+            if order.op is Op.NOTICE:
+                check_notice(data)
+            else:
+                self._read_site(data.decode("utf-8"))
+        except ValueError as error:
+            raise _Stop(Refusal.SETTINGS_REFUSED, str(error), order) from None
+        return _Read(order, read.data, read.signed, data)
+
+    def _remember(self, read: _Read) -> None:
+        """Steps 1 and 2."""
+        order = read.order
+        try:
+            self._vault.remember_order(order.order_id, order.not_after_utc_ms)
+        except OrdersFull:
+            raise _Stop(Refusal.ORDERS_FULL, order=order) from None
+        fields: dict[str, int | str | bytes] = {
+            "order": order.order_id,
+            "op": order.op.value.lower(),
+            "note": hashlib.sha256(read.data).digest(),
+            "signers": b"".join(key.key_id for key in read.signed),
+        }
+        for name, word in (("purpose", order.purpose), ("basis", order.basis), ("recipient", order.recipient)):
+            if word is not None:
+                fields[name] = _word(word.value)
+        self._vault.log("ORDER", fields)
+
+    # ------------------------------------------------------------------------------------------------- answering
+
+    def _answer(self, read: _Read, result: Result, directory: str) -> Generator[Step, None, None]:
+        order = read.order
+        if len(result.export) > CALLS_MAX:
+            raise _Stop(Refusal.TOO_MANY, f"It covers {len(result.export)} calls.", order)
+        bag = AnswerBag(self._stick, self._courier, directory)
+        yield from bag.add("order.txt", iter([read.data]))
+        given = yield from self._add_calls(bag, order, result)
+        indexed = yield from answers.add_index(self._vault, bag)
+        yield from answers.add_report(self._vault, bag, self._vault.document(SITE_DOCUMENT) or b"")
+        tag_sha256 = yield from bag.finish(self._bag_info(order))
+        self._vault.log("ANSWERED", {"order": order.order_id, "calls": len(given), "bag": tag_sha256})
+        yield from self._enrol()
+        if order.op is Op.EXPORT:
+            result.sentences.append(f"{len(given)} calls were given out, sealed to the enrolled recipients.")
+        result.sentences.append(f"The index of all {indexed} calls and the report are beside this reply.")
+        yield from self._reply(order, done(result.sentences, self._device_id, self._now_text()))
+
+    def _add_calls(self, bag: AnswerBag, order: Order, result: Result) -> Generator[None, None, list[CallEntry]]:
+        given: list[CallEntry] = []
+        for number, entry in enumerate(result.export, 1):
+            if not answers.still_here(self._vault, entry.call_id):
+                result.sentences.append("A call was erased or opted out meanwhile and was not given out.")
+                continue
+            self._vault.log("DISCLOSE", {"order": order.order_id, "call": entry.call_id})
+            if (yield from answers.add_call(self._vault, bag, number, entry.call_id)):
+                given.append(entry)
+            else:
+                result.sentences.append("A call was erased or opted out meanwhile; its key was not given out.")
+        return given
+
+    def _bag_info(self, order: Order) -> list[tuple[str, str]]:
+        return [
+            ("Bag-Software-Agent", "Tacet"),
+            ("Bagging-Date", self._now_text()[:10]),
+            ("External-Identifier", order.order_id.hex()),
+            ("Source-Organization", self._device_id),
+        ]
+
+    def _enrol(self) -> Generator[None, None, None]:
+        """Every stick that was obeyed also carries the recorder's identity, so that any desk can pin it."""
+        path = enrol_path(self._device_id)
+        if not (yield from self._courier.call(lambda: self._stick.exists(path))):
+            yield from self._courier.send(
+                lambda chunks: self._stick.write(path, chunks), iter([enrolment(self._vault)])
+            )
+
+    def _reply(self, order: Order | None, text: bytes) -> Generator[None, None, None]:
+        """Beside the answer, or, where there is none or it has its reply already, in TACET. Nothing is replaced."""
+        places = [f"TACET/{self._device_id}/{order.order_id.hex()}/REPLY.txt"] if order is not None else []
+        places += ["TACET/REPLY.txt", *(f"TACET/REPLY-{number}.txt" for number in range(2, REPLIES_MAX + 1))]
+        for place in places:
+            if (yield from self._courier.call(lambda place=place: self._stick.exists(place))):
+                continue
+            yield from self._courier.send(
+                lambda chunks, place=place: self._stick.write(place, chunks),  # type: ignore[misc]
+                iter([text]),
+            )
+            yield from self._courier.call(self._stick.sync)
+            return
+
+    def _now_text(self) -> str:
+        return utc_text(self._vault.now_utc_ms())
+
+
+def enrolment(vault: Vault) -> bytes:
+    """ENROL.txt: the fingerprint that the desk pins and that stands on the label."""
+    return enrol_text(
+        {
+            "device": vault.device_id,
+            "genesis_public": vault.genesis_public_key,
+            "fingerprint": vault.fingerprint,
+            "simulation": vault.charter.simulation,
+        }
+    )
+
+
+def _parsed(note: Note) -> Order:
+    try:
+        return orders.parse(note.lines)
+    except FieldError as error:
+        raise _Stop(Refusal.MALFORMED, f"{str(error).capitalize()}.") from None
+
+
+def _order_field(order: Order | None) -> dict[str, int | str | bytes]:
+    return {} if order is None else {"order": order.order_id}
+
+
+def _word(text: str) -> str:
+    """Words of the audit log have no hyphens."""
+    return text.replace("-", "_")
+
+
+Job = Callable[[Vault], Iterator[Step]]
+
+
+def job(stick: Stick, read_site: ReadSite, courier: Courier) -> Job:
+    """For ``Writer.submit_job``."""
+    return lambda vault: visit(vault, stick, read_site, courier)
