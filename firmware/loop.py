@@ -8,6 +8,7 @@ for a sound device.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Protocol
 
 from firmware.dsp.ear import Ear, Listening
 from firmware.lookback import LookBack
@@ -21,8 +22,17 @@ from firmware.policy.line import LatchOptOut as LatchAct
 from firmware.policy.records import GapReason, Outcome
 from firmware.ports import Block, Clock, Codec, CodecState, Pins, Samples, Watchdog
 from firmware.recording import NoticeUsed, Recorder, played_ms
-from firmware.store.commands import Alarm, FrameSealed, KeepCall, KeepDone, LatchOptOut, OptOut, OptOutDone, Report
-from firmware.store.writer import Writer
+from firmware.store.commands import (
+    Alarm,
+    Command,
+    FrameSealed,
+    KeepCall,
+    KeepDone,
+    LatchOptOut,
+    OptOut,
+    OptOutDone,
+    Report,
+)
 from firmware.units import BLOCK_MS, BLOCK_SAMPLES, US_PER_S
 
 BLOCKS_PER_STEP_MAX = 50
@@ -47,6 +57,13 @@ class Rig:
     delivered_until_mono_us: int | None = None
 
 
+class Queue(Protocol):
+    """The writer's, as the loop sees it: neither call ever waits."""
+
+    def submit(self, command: Command) -> None: ...
+    def poll(self) -> list[Report]: ...
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the site and the machine fix for a run of the loop."""
@@ -69,7 +86,7 @@ class Loop:
         clock: Clock,
         rigs: Sequence[Rig],
         pins: Pins,
-        writer: Writer,
+        writer: Queue,
         watchdog: Watchdog,
         utc_ms: Callable[[], int],
         told: Callable[[Report], None],

@@ -405,12 +405,13 @@ class Line:
     def _opt_out(self, at_mono_us: int) -> list[Act]:
         """Irrevocable for the call that the agent can mean: the one going on, or the one that ended up to 60 s ago."""
         acts: list[Act] = []
-        for call in self._within_reach(at_mono_us):
-            if not call.opted_out:
-                call.opted_out = True
-                acts.append(DestroyCall(self.line, call.call))
         if self._interrupted_by_boot:
             acts.append(DestroyCall(self.line, None))
+        else:
+            for call in self._within_reach(at_mono_us):
+                if not call.opted_out:
+                    call.opted_out = True
+                    acts.append(DestroyCall(self.line, call.call))
         if acts and self.current is not None:
             acts.append(LatchOptOut(self.line, True))
         return acts
