@@ -58,6 +58,22 @@ class InstallError(Exception):
 
 
 @dataclass(frozen=True)
+class Device:
+    """``python``: major.minor of the device's interpreter; ``machine`` as uname tells it."""
+
+    python: str
+    machine: str
+
+    @classmethod
+    def this(cls) -> "Device":
+        return cls(f"{sys.version_info.major}.{sys.version_info.minor}", os.uname().machine)
+
+    @property
+    def site_packages(self) -> str:
+        return f"{VENV}/lib/python{self.python}/site-packages"
+
+
+@dataclass(frozen=True)
 class Item:
     """``path`` is relative to the destination; exactly one of ``source`` (a file) and ``link`` (a target) is set."""
 
@@ -72,9 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         if options.command == "wheelhouse":
-            build_wheelhouse(Path(options.out), options.python)
+            build_wheelhouse(Path(options.out))
         elif options.command == "install":
-            install(Path(options.destdir), options.wheelhouse and Path(options.wheelhouse), options.python)
+            device = Device(*options.device.split(":")) if options.device else Device.this()
+            install(Path(options.destdir), options.wheelhouse and Path(options.wheelhouse), device)
         else:
             uninstall(Path(options.destdir))
     except InstallError as error:
@@ -88,33 +105,32 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     wheels = commands.add_parser("wheelhouse", help="build the Python packages of requirements.txt once")
     wheels.add_argument("--out", default=str(REPOSITORY / "build" / "wheelhouse"))
-    wheels.add_argument("--python", default=sys.executable, help="interpreter whose pip builds them")
     adder = commands.add_parser("install", help="copy everything to its place")
     adder.add_argument("--destdir", default="/")
     adder.add_argument("--wheelhouse", help="folder of wheels; without it the Python packages are left out")
-    adder.add_argument("--python", default=sys.executable, help="interpreter whose pip unpacks the wheels")
+    adder.add_argument("--device", help="PYTHON:MACHINE of the device, for example 3.11:aarch64; default: this machine")
     remover = commands.add_parser("uninstall", help="remove everything that install put there, but no recording")
     remover.add_argument("--destdir", default="/")
     return parser.parse_args(arguments)
 
 
-def build_wheelhouse(out: Path, python: str) -> None:
+def build_wheelhouse(out: Path) -> None:
     """PyAudio has no Linux wheel and is compiled here (portaudio19-dev and a C compiler); never on the device."""
     out.mkdir(parents=True, exist_ok=True)
-    command = [python, "-m", "pip", "wheel", "--quiet", "--requirement", str(REPOSITORY / "requirements.txt")]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--requirement", str(REPOSITORY / "requirements.txt")]
     run([*command, "--wheel-dir", str(out), "--find-links", str(out)])
 
 
-def install(destination: Path, wheelhouse: Path | None, python: str) -> None:
+def install(destination: Path, wheelhouse: Path | None, device: Device) -> None:
     """Raises InstallError; an interrupted run is completed by running it again."""
-    items = list(layout(python_version(python)))
+    items = list(layout(device))
     for item in items:
         place(destination, item)
     compile_overlays(destination)
-    site_packages = destination / VENV / "lib" / f"python{python_version(python)}" / "site-packages"
+    site_packages = destination / device.site_packages
     if wheelhouse is not None:
-        unpack_wheels(site_packages, wheelhouse, python)
-    compile_bytecode([destination / LIBRARY, site_packages])
+        unpack_wheels(site_packages, wheelhouse, device)
+    compile_bytecode([destination / LIBRARY, site_packages], device)
     add_include(destination)
     write_manifest(destination, items)
     if destination == Path("/"):
@@ -145,8 +161,9 @@ def uninstall(destination: Path) -> None:
 # ----------------------------------------------------------------------------------------------- what goes where
 
 
-def layout(version: str) -> Iterator[Item]:
-    """Every file and link, without the wheels' own files. ``version`` is the device's Python, e.g. "3.11"."""
+def layout(device: Device) -> Iterator[Item]:
+    """Every file and link, without the wheels' own files."""
+    version = device.python
     boot = REPOSITORY / "boot"
     for source in files_under(boot / "root"):
         yield Item(str(source.relative_to(boot / "root")), source=source)
@@ -161,7 +178,7 @@ def layout(version: str) -> Iterator[Item]:
         f"{VENV}/pyvenv.cfg", text=f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n"
     )
     yield Item(f"{VENV}/bin/python", link=f"/usr/bin/python{version}")
-    yield Item(f"{VENV}/lib/python{version}/site-packages/tacet.pth", text=f"/{LIBRARY}\n")
+    yield Item(f"{device.site_packages}/tacet.pth", text=f"/{LIBRARY}\n")
     for path, target in sorted(LINKS.items()):
         yield Item(path, link=target)
 
@@ -174,13 +191,6 @@ def wanted(inner: Path) -> bool:
 
 def files_under(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-
-
-def python_version(python: str) -> str:
-    if python == sys.executable:
-        return f"{sys.version_info.major}.{sys.version_info.minor}"
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return run([python, "-c", code]).strip()
 
 
 # ------------------------------------------------------------------------------------------------------ the steps
@@ -222,19 +232,31 @@ def compile_overlays(destination: Path) -> None:
         keep_time(target)
 
 
-def unpack_wheels(site_packages: Path, wheelhouse: Path, python: str) -> None:
+def unpack_wheels(site_packages: Path, wheelhouse: Path, device: Device) -> None:
     """No index, no network, no scripts: exactly the pinned set, into a tree that the device mounts read-only."""
     if not any(wheelhouse.glob("*.whl")):
         raise InstallError(f"{wheelhouse} holds no wheels; nothing was unpacked. Build them with `make wheelhouse`.")
-    command = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-compile", "--upgrade"]
-    options = ["--find-links", str(wheelhouse), "--target", str(site_packages), "--root-user-action", "ignore"]
-    run([*command, *options, "--requirement", str(REPOSITORY / "requirements.txt")])
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-compile", "--no-deps"]
+    place_at = ["--target", str(site_packages), "--upgrade", "--root-user-action", "ignore", "--no-warn-conflicts"]
+    tags = [f"{base}_{device.machine}" for base in ("linux", "manylinux2014", *(f"manylinux_2_{n}" for n in GLIBC))]
+    version = device.python.replace(".", "")
+    target = [part for tag in tags for part in ("--platform", tag)]
+    target += ["--only-binary=:all:", "--implementation", "cp", "--python-version", version]
+    environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_EXTRA_INDEX_URL": ""}
+    names = sorted(path.name.split("-")[0] + "==" + path.name.split("-")[1] for path in wheelhouse.glob("*.whl"))
+    run([*command, *target, *place_at, *names], environment)
     shutil.rmtree(site_packages / "bin", ignore_errors=True)
 
 
-def compile_bytecode(trees: list[Path]) -> None:
+GLIBC = range(17, 37)
+"""glibc 2.36 is Debian 12's: wheels for it or older run there."""
+
+
+def compile_bytecode(trees: list[Path], device: Device) -> None:
     """The root file system is read-only at run time, so bytecode is made now; hashes instead of times, so that it is
-    the same in every build."""
+    the same in every build. Left to the device where its Python is another than this one."""
+    if device.python != Device.this().python:
+        return
     for tree in trees:
         compileall.compile_dir(
             tree,
@@ -285,10 +307,10 @@ def prune_empty(destination: Path, names: list[str]) -> None:
             path.rmdir()
 
 
-def run(command: list[str]) -> str:
+def run(command: list[str], environment: dict[str, str] | None = None) -> str:
     try:
         done = subprocess.run(
-            command, check=True, capture_output=True, text=True, env={**os.environ, "PIP_NO_INPUT": "1"}
+            command, check=True, capture_output=True, text=True, env={**os.environ, **(environment or {})}
         )
     except FileNotFoundError as error:
         raise InstallError(f"the program {command[0]} is missing; install it and run this again.") from error
