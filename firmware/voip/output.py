@@ -69,7 +69,7 @@ class Rule(StrEnum):
     RTP_WITHOUT_DIALOG = "rtp_without_dialog"
     """Media of which no signalling was seen: unknown."""
     TLS_SIGNALLING = "tls_signalling"
-    """Signalling that cannot be read: unknown, not recordable."""
+    """Media of which the signalling ran inside TLS: unknown, not recordable."""
     TOO_MANY_CALLS = "too_many_calls"
     """The limit of dialogs was reached: unknown, fault."""
 
@@ -188,10 +188,11 @@ class MediaPiece:
 
 @dataclass(frozen=True)
 class Encrypted:
-    """Alarm ENCRYPTED_CALL: SRTP, DTLS or ZRTP was agreed, or signalling runs inside TLS."""
+    """Alarm ENCRYPTED_CALL: SRTP, DTLS or ZRTP was agreed (``call`` set), or a signalling connection runs inside TLS
+    (``call`` and ``line`` None; its calls show as media without a dialog and end ``not_recordable_encrypted``)."""
 
-    call: int
-    line: int
+    call: int | None
+    line: int | None
     at_mono_us: int
 
 

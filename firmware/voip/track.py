@@ -1,0 +1,370 @@
+"""One direction of one call: RTP packets in any order to positions on the call's axis.
+
+The axis is RTP time, anchored at the arrival of a stream's first packet; arrival is looked at again where RTP time
+makes no sense (a new SSRC, a jump, a drift of more than half a second). So jitter moves nothing, loss leaves its hole,
+and a sender that begins anew lands where it was heard.
+"""
+
+from dataclasses import dataclass
+
+from firmware.units import SAMPLE_US
+from firmware.voip.output import Channel
+from firmware.voip.rtp import (
+    DTMF_EVENTS,
+    EVENT,
+    HEADER,
+    RTCP_TYPES,
+    STATIC_TYPES,
+    Coding,
+    PayloadTypes,
+    payload_span,
+    redundant_blocks,
+)
+
+SNAP_SAMPLES = 480
+"""60 ms: a new stream that begins this close to the old one's end continues it without a hole (jitter of two
+packets and a half at 20 ms)."""
+
+RESYNC_SAMPLES = 4000
+"""0.5 s between RTP time and arrival: RTP time is not believed any more. At 50 ppm of clock difference this is
+reached after 2.8 h."""
+
+SILENCE_SAMPLES_MAX = 8000 * 3600
+EVENT_IDLE_US = 300_000
+"""RFC 4733 2.5.1.2: events are repeated every 50 ms; six are missing, the key is up."""
+
+EVENT_REPORT_US = 1_000_000
+"""A key held longer is reported once a second, well inside the shortest look-back (2 s)."""
+
+OPT_OUT_HELD_US = 1_000_000
+
+KEYED_MAX = 64
+"""Reports between two cuts; a flood of events beyond it is one stretch all the same, for nobody keys 640 digits a
+second."""
+
+HALF_TIME = 0x80000000
+HALF_SEQUENCE = 0x8000
+
+Part = tuple[int, int, Coding, bytes | None]
+"""(first sample, samples, coding, bytes; None is silence on purpose)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Contiguous audio [start, end) of one coding; ``data`` has ``coding.unit_bytes`` per sample."""
+
+    start: int
+    end: int
+    coding: Coding
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A key was down from ``at_mono_us`` to ``end_mono_us``; ``opt_out``: it was the opt-out key and has now been
+    held for 1 s. Its value is not here."""
+
+    channel: Channel
+    at_mono_us: int
+    end_mono_us: int
+    opt_out: bool = False
+
+
+@dataclass
+class _Event:
+    stamp: int
+    onset_mono_us: int
+    reported_mono_us: int
+    end_mono_us: int
+    heard_mono_us: int
+    opt_out_key: bool
+    opt_out_told: bool = False
+
+
+class Track:
+    """``take`` is the hot path: one call per packet, no output but what ``runs`` and ``keyed`` later give."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        answered_mono_us: int,
+        *,
+        packets_max: int,
+        types: PayloadTypes = STATIC_TYPES,
+        opt_out_event: int | None = None,
+    ) -> None:
+        self.channel = channel
+        self.types = types
+        self.last_mono_us = answered_mono_us
+        self.late_packets = 0
+        self.unrecordable: str | None = None
+        self.encrypted = False
+        self.keyed: list[Keyed] = []
+        self._codings = types.codings
+        self._answered_mono_us = answered_mono_us
+        self._packets_max = packets_max
+        self._opt_out_event = opt_out_event
+        self._parts: list[Part] = []
+        self._ordered = True
+        self._cut = 0
+        self._ssrc = -1
+        self._sequence = 0
+        self._stamp = 0
+        self._position = 0
+        self._started = False
+        self._quiet: Coding | None = None
+        self._coding: Coding | None = None
+        self._event: _Event | None = None
+
+    def change_types(self, types: PayloadTypes) -> None:
+        """A new offer and answer: other numbers, the same axis."""
+        self.types = types
+        self._codings = types.codings
+
+    # ------------------------------------------------------------------------------------------------ packets in
+
+    def take(self, data: bytes, offset: int, end: int, at_mono_us: int) -> None:
+        """A UDP payload ``data[offset:end]`` of this flow. Anything that is not RTP version 2 is not audio."""
+        if end - offset < 12 or end > len(data):
+            return
+        first, kind, sequence, stamp, ssrc = HEADER.unpack_from(data, offset)
+        if first == 0x80:
+            payload = data[offset + 12 : end]
+        else:
+            if first >> 6 != 2:
+                self.encrypted = self.encrypted or 20 <= first <= 63  # DTLS (RFC 7983 7)
+                return
+            span = payload_span(data, offset, end)
+            if span is None:
+                return
+            payload = data[span[0] : span[1]]
+        coding = self._codings.get(kind & 0x7F)
+        if coding is None:
+            self._take_other(kind & 0x7F, sequence, stamp, ssrc, payload, at_mono_us)
+            return
+        if ssrc != self._ssrc:
+            self._begin(ssrc, sequence, stamp, at_mono_us)
+        self.last_mono_us = at_mono_us
+        samples = len(payload) // coding.unit_bytes
+        if stamp == self._stamp and sequence == self._sequence and sequence & 0x3F:
+            position = self._position
+        else:
+            found = self._place(sequence, stamp, samples, coding, at_mono_us)
+            if found is None:
+                return
+            position = found
+            if (sequence - self._sequence) & 0xFFFF >= HALF_SEQUENCE:
+                self._append(position, samples, coding, payload)
+                return
+        if len(self._parts) < self._packets_max:
+            self._parts.append((position, samples, coding, payload))
+        else:
+            self.late_packets += 1
+        self._sequence = (sequence + 1) & 0xFFFF
+        self._stamp = (stamp + samples * coding.clock) & 0xFFFFFFFF
+        self._position = position + samples
+        self._quiet = None
+        self._coding = coding
+
+    def _append(self, position: int, samples: int, coding: Coding, payload: bytes | None) -> None:
+        """Out of order: late, redundant, or silence put in afterwards."""
+        if position + samples <= self._cut:
+            self.late_packets += payload is not None
+        elif len(self._parts) < self._packets_max:
+            self._parts.append((position, samples, coding, payload))
+            self._ordered = False
+
+    def _arrival(self, at_mono_us: int) -> int:
+        return (at_mono_us - self._answered_mono_us) // SAMPLE_US
+
+    def _begin(self, ssrc: int, sequence: int, stamp: int, at_mono_us: int) -> None:
+        self._ssrc = ssrc
+        self._anchor(sequence, stamp, at_mono_us)
+
+    def _anchor(self, sequence: int, stamp: int, at_mono_us: int) -> None:
+        position = self._arrival(at_mono_us)
+        if self._started and abs(position - self._position) <= SNAP_SAMPLES:
+            position = self._position
+        self._ordered = self._ordered and position >= self._position
+        self._position = max(position, self._cut)
+        self._sequence = sequence
+        self._stamp = stamp
+        self._started = True
+
+    def _place(self, sequence: int, stamp: int, samples: int, coding: Coding, at_mono_us: int) -> int | None:
+        """The position of a packet that does not simply follow; None for an exact duplicate of the one before."""
+        steps = (sequence - self._sequence) & 0xFFFF
+        ticks = (stamp - self._stamp) & 0xFFFFFFFF
+        ticks -= 0x100000000 if ticks >= HALF_TIME else 0
+        moved = ticks // coding.clock
+        position = self._position + moved
+        if steps == 0xFFFF and moved == -samples:
+            return None
+        if abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES:
+            self._anchor(sequence, stamp, at_mono_us)
+            return self._position
+        if steps == 0 and 0 < moved <= SILENCE_SAMPLES_MAX:
+            self._append(self._position, moved, self._coding or coding, None)
+        self._ordered = self._ordered and moved >= 0
+        return position
+
+    # ---------------------------------------------------------------------------------- what is not a voice packet
+
+    def _take_other(self, kind: int, sequence: int, stamp: int, ssrc: int, payload: bytes, at_mono_us: int) -> None:
+        types = self.types
+        if kind in types.redundant:
+            self._take_redundant(sequence, stamp, ssrc, payload, at_mono_us)
+        elif kind in types.events:
+            self._follow(sequence, stamp, ssrc, at_mono_us)
+            self._take_event(stamp, payload, at_mono_us)
+        elif kind in types.noise:
+            self._follow(sequence, stamp, ssrc, at_mono_us)
+        elif kind in types.unrecordable and kind not in RTCP_TYPES:
+            self.last_mono_us = at_mono_us
+            self.unrecordable = types.unrecordable[kind]
+
+    def _follow(self, sequence: int, stamp: int, ssrc: int, at_mono_us: int) -> None:
+        """Comfort noise or an event: the sender lives and is silent until its next voice packet."""
+        if ssrc != self._ssrc:
+            self._begin(ssrc, sequence, stamp, at_mono_us)
+        self.last_mono_us = at_mono_us
+        if (sequence - self._sequence) & 0xFFFF < HALF_SEQUENCE:
+            self._sequence = (sequence + 1) & 0xFFFF
+        self._quiet = self._coding or self.types.preferred
+
+    def _take_redundant(self, sequence: int, stamp: int, ssrc: int, payload: bytes, at_mono_us: int) -> None:
+        blocks = redundant_blocks(payload)
+        if not blocks:
+            return
+        if ssrc != self._ssrc:
+            self._begin(ssrc, sequence, stamp, at_mono_us)
+        kind, _, primary = blocks[-1]
+        coding = self._codings.get(kind)
+        if coding is None:
+            self._take_other_block(kind, sequence, stamp, ssrc, primary, at_mono_us)
+            return
+        header = HEADER.pack(0x80, kind, sequence, stamp, ssrc)
+        self.take(header + primary, 0, 12 + len(primary), at_mono_us)
+        end_stamp = (stamp + len(primary) // coding.unit_bytes * coding.clock) & 0xFFFFFFFF
+        if end_stamp != self._stamp:
+            return
+        start = self._position - len(primary) // coding.unit_bytes
+        for number, back, block in blocks[:-1]:
+            earlier = self._codings.get(number)
+            if earlier is not None and block:
+                self._append_redundant(start - back // earlier.clock, earlier, block)
+
+    def _take_other_block(self, kind: int, sequence: int, stamp: int, ssrc: int, block: bytes, at_mono_us: int) -> None:
+        if kind not in self.types.redundant:
+            self._take_other(kind, sequence, stamp, ssrc, block, at_mono_us)
+
+    def _append_redundant(self, position: int, coding: Coding, block: bytes) -> None:
+        samples = len(block) // coding.unit_bytes
+        if position + samples > self._cut and len(self._parts) < self._packets_max:
+            self._parts.append((position, samples, coding, block))
+            self._ordered = False
+
+    def _take_event(self, stamp: int, payload: bytes, at_mono_us: int) -> None:
+        if len(payload) < 4:
+            return
+        code, flags, duration = EVENT.unpack_from(payload)
+        if code not in DTMF_EVENTS:
+            return
+        held_us = duration * SAMPLE_US
+        event = self._event
+        if event is None or event.stamp != stamp:
+            self._finish_event()
+            onset = at_mono_us - held_us
+            event = _Event(stamp, onset, onset, at_mono_us, at_mono_us, code == self._opt_out_event)
+            self._event = event
+        event.heard_mono_us = at_mono_us
+        event.end_mono_us = max(event.end_mono_us, event.onset_mono_us + held_us)
+        self._report(event, ended=bool(flags & 0x80))
+
+    def _report(self, event: _Event, *, ended: bool) -> None:
+        held_us = event.end_mono_us - event.onset_mono_us
+        if event.opt_out_key and not event.opt_out_told and held_us >= OPT_OUT_HELD_US:
+            event.opt_out_told = True
+            self.keyed.append(Keyed(self.channel, event.onset_mono_us, event.end_mono_us, opt_out=True))
+        since = event.reported_mono_us
+        if len(self.keyed) >= KEYED_MAX:
+            return
+        if event.end_mono_us > since and (ended or event.end_mono_us - since >= EVENT_REPORT_US):
+            self.keyed.append(Keyed(self.channel, since, event.end_mono_us))
+            event.reported_mono_us = event.end_mono_us
+
+    def _finish_event(self) -> None:
+        if self._event is not None:
+            self._report(self._event, ended=True)
+            self._event = None
+
+    def settle(self, now_mono_us: int) -> None:
+        """A key whose last packets were lost is up after EVENT_IDLE_US."""
+        if self._event is not None and now_mono_us - self._event.heard_mono_us > EVENT_IDLE_US:
+            self._finish_event()
+
+    # ------------------------------------------------------------------------------------------------- audio out
+
+    def empty(self) -> bool:
+        return not self._parts and self._quiet is None
+
+    def runs(self, start: int, end: int) -> list[Run]:
+        """Take [start, end) off the axis: what there is of it, in order, without overlap. ``start`` is where the
+        last call ended."""
+        self._cut = end
+        parts = self._parts
+        if not self._ordered:
+            parts.sort(key=_first)
+            self._ordered = True
+        count = len(parts)
+        index = 0
+        position = start
+        runs: list[Run] = []
+        pieces: list[bytes] = []
+        begin = start
+        coding: Coding | None = None
+        while index < count:
+            first, samples, part_coding, data = parts[index]
+            if first >= end:
+                break
+            index += 1
+            last = first + samples
+            if last <= position:
+                continue
+            if last > end:
+                index -= 1
+                last = end
+            if pieces and (first > position or part_coding is not coding):
+                runs.append(Run(begin, position, coding, b"".join(pieces)))  # type: ignore[arg-type]
+                pieces = []
+            if not pieces:
+                begin = max(first, position)
+                coding = part_coding
+            pieces.append(_slice(part_coding, data, max(first, position) - first, last - first, samples))
+            position = last
+            if last == end:
+                break
+        if pieces and coding is not None:
+            runs.append(Run(begin, position, coding, b"".join(pieces)))
+        del parts[:index]
+        if self._quiet is not None and position < end:
+            runs.append(Run(position, end, self._quiet, self._quiet.silence * (end - position)))
+        return runs
+
+    def drop(self, end: int) -> None:
+        """Take everything up to ``end`` off the axis unheard (hold)."""
+        self._cut = max(self._cut, end)
+        self._parts = [part for part in self._parts if part[0] + part[1] > end]
+
+
+def _first(part: Part) -> int:
+    return part[0]
+
+
+def _slice(coding: Coding, data: bytes | None, start: int, end: int, samples: int) -> bytes:
+    if data is None:
+        return coding.silence * (end - start)
+    unit = coding.unit_bytes
+    if start == 0 and end == samples and len(data) == samples * unit:
+        return data
+    return data[start * unit : end * unit]

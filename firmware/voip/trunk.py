@@ -1,0 +1,154 @@
+"""The VoIP line to the outside: ``Trunk.hear`` takes packets, gives outputs. Sans-IO; time comes with the packets.
+
+Work per packet is bounded: the packet of a known flow costs a look-up and an append (about 2 us); everything else is
+read by dpkt and our SIP and SDP parsers, which are linear in the packet. Ten times a second of packet time, what is
+ready of each call is cut into pieces.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from firmware.voip.flows import FlowTable
+from firmware.voip.link import LinkReader, Segment
+from firmware.voip.output import Packet, Port, VoipOutput
+from firmware.voip.settings import TrunkSettings
+from firmware.voip.sip import parse_sip
+from firmware.voip.stream import StreamReader
+from firmware.voip.switchboard import Switchboard
+
+ADVANCE_US = 100_000
+TIDY_US = 1_000_000
+COPY_US = 1_000_000
+COPIES_MAX = 256
+"""SIP messages remembered, so that the copy of one that leaves at the other port is not heard twice."""
+
+IPV4 = b"\x08\x00\x45"
+"""EtherType and first byte of an IPv4 header without options."""
+IPV6 = b"\x86\xdd\x60"
+VLAN = (b"\x81\x00", b"\x88\xa8")
+UDP = 17
+
+
+class Trunk:
+    """Raises ValueError for settings that cannot be (a peer that is no address, a number that is none)."""
+
+    def __init__(self, settings: TrunkSettings) -> None:
+        limits = settings.limits
+        self._sip_ports = frozenset(settings.sip_ports)
+        self._tls_ports = frozenset(settings.tls_ports)
+        self._message_bytes_max = limits.message_bytes
+        self._flows = FlowTable(limits.media_flows, limits.strays)
+        self._hot = self._flows.hot
+        self._board = Switchboard(settings, self._flows)
+        self._link = LinkReader(limits.fragments)
+        self._streams = StreamReader(limits.tcp_flows, limits.tcp_pending_bytes, limits.message_bytes)
+        self._copies: OrderedDict[int, tuple[Port, int]] = OrderedDict()
+        self._now_mono_us = 0
+        self._advance_mono_us = 0
+        self._tidy_mono_us = 0
+
+    def hear(self, packet: Packet) -> list[VoipOutput]:
+        """Outputs that this packet, and the time it came at, bring about."""
+        data, at_mono_us = packet.data, packet.at_mono_us
+        shift = 4 if data[12:14] in VLAN else 0
+        kind = data[12 + shift : 15 + shift]
+        out: list[VoipOutput] = []
+        key = b""
+        if kind == IPV4 and len(data) >= 42 + shift:
+            if data[23 + shift] == UDP and not data[21 + shift] and not data[20 + shift] & 0x3F:
+                key = data[26 + shift : 38 + shift]
+                start = 34 + shift
+        elif kind == IPV6 and len(data) >= 62 + shift and data[20 + shift] == UDP:
+            key = data[22 + shift : 58 + shift]
+            start = 54 + shift
+        target = self._hot.get(key, self) if key else self
+        if target is self:
+            self._read(packet, key, out)
+        elif target is not None:
+            end = start + (data[start + 4] << 8 | data[start + 5])
+            target.take(data, start + 8, end, at_mono_us)  # type: ignore[union-attr]
+        if at_mono_us >= self._advance_mono_us:
+            self._advance(at_mono_us, out)
+        return out
+
+    def hear_all(self, packets: Iterable[Packet]) -> list[VoipOutput]:
+        out: list[VoipOutput] = []
+        for packet in packets:
+            out += self.hear(packet)
+        return out
+
+    def tick(self, now_mono_us: int) -> list[VoipOutput]:
+        """Time passes without packets: at least once a second."""
+        out: list[VoipOutput] = []
+        if now_mono_us >= self._advance_mono_us:
+            self._advance(now_mono_us, out)
+        return out
+
+    def close(self, now_mono_us: int) -> list[VoipOutput]:
+        """The end of the capture: every call that still runs ends now, with a row."""
+        out: list[VoipOutput] = []
+        self._advance(now_mono_us, out)
+        return out + self._board.close(now_mono_us)
+
+    # ------------------------------------------------------------------------------------------------------- packets
+
+    def _read(self, packet: Packet, key: bytes, out: list[VoipOutput]) -> None:
+        segment = self._link.read(packet.data, packet.at_mono_us)
+        if segment is None:
+            return
+        if segment.tcp:
+            self._read_tcp(segment, packet, out)
+        elif segment.source_port in self._sip_ports or segment.destination_port in self._sip_ports:
+            self._read_sip(segment.payload, segment, packet, out)
+        else:
+            target = self._flows.learn(segment, packet.at_mono_us)
+            if target is not None:
+                target.take(segment.payload, 0, len(segment.payload), packet.at_mono_us)
+            if key:
+                self._flows.remember(key, target)
+
+    def _read_tcp(self, segment: Segment, packet: Packet, out: list[VoipOutput]) -> None:
+        ports = {segment.source_port, segment.destination_port}
+        if ports & self._tls_ports and segment.payload:
+            _, begins = self._streams.feed(segment)
+            out += self._board.tls_heard(packet.at_mono_us, begins=begins)
+        elif ports & self._sip_ports:
+            messages, begins = self._streams.feed(segment)
+            if begins:
+                out += self._board.tls_heard(packet.at_mono_us, begins=True)
+            for message in messages:
+                self._read_sip(message, segment, packet, out)
+
+    def _read_sip(self, text: bytes, segment: Segment, packet: Packet, out: list[VoipOutput]) -> None:
+        if len(text) > self._message_bytes_max or self._is_copy(text, packet):
+            return
+        message = parse_sip(text)
+        if message is not None:
+            out += self._board.hear(message, packet.port, segment.source, packet.at_mono_us)
+
+    def _is_copy(self, text: bytes, packet: Packet) -> bool:
+        """The same bytes at the other port: the packet passed through the bridge and was captured at both ends. A
+        repetition at the same port is a retransmission and the dialog's business."""
+        name = hash(text)
+        known = self._copies.get(name)
+        if known is not None and known[0] is not packet.port and packet.at_mono_us - known[1] < COPY_US:
+            return True
+        self._copies[name] = (packet.port, packet.at_mono_us)
+        self._copies.move_to_end(name)
+        if len(self._copies) > COPIES_MAX:
+            self._copies.popitem(last=False)
+        return False
+
+    # ---------------------------------------------------------------------------------------------------------- time
+
+    def _advance(self, now_mono_us: int, out: list[VoipOutput]) -> None:
+        self._now_mono_us = max(self._now_mono_us, now_mono_us)
+        self._advance_mono_us = self._now_mono_us + ADVANCE_US
+        for stray in self._flows.found():
+            out += self._board.stray_found(stray, self._now_mono_us)
+        out += self._board.advance(self._now_mono_us)
+        if self._now_mono_us >= self._tidy_mono_us:
+            self._tidy_mono_us = self._now_mono_us + TIDY_US
+            for stray in self._flows.sweep(self._now_mono_us):
+                out += self._board.stray_gone(stray)
+            out += self._board.tidy(self._now_mono_us)
