@@ -1,0 +1,80 @@
+"""What the process asks of systemd and the kernel: the watchdog, and that nothing it holds in memory reaches the flash.
+
+The notify protocol is a datagram of ``KEY=value`` lines to a socket named by the environment (sd_notify(3)). It is
+written out here: the packages for it are unmaintained (sdnotify, 2017) or bring libsystemd and a compiler for these
+ten lines.
+"""
+
+import ctypes
+import os
+import resource
+import socket
+
+from firmware.ports import Clock
+
+KICKS_PER_PERIOD = 4
+"""systemd advises half of WATCHDOG_USEC at the least; a step is 50 times a second, more datagrams than are of use."""
+
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_PR_SET_DUMPABLE = 4
+
+
+class SystemdWatchdog:
+    """Implements ``firmware.ports.Watchdog``. Without a service manager (NOTIFY_SOCKET) every call does nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._period_us = int(os.environ.get("WATCHDOG_USEC", "0")) // KICKS_PER_PERIOD
+        self._kicked_mono_us: int | None = None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.setblocking(False)
+
+    def ready(self) -> None:
+        self._send("READY=1")
+
+    def kick(self) -> None:
+        now_mono_us = self._clock.mono_us()
+        if self._kicked_mono_us is None or now_mono_us - self._kicked_mono_us >= self._period_us:
+            self._kicked_mono_us = now_mono_us
+            self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``. No number, no digit keyed, nothing of a call."""
+        assert "\n" not in text
+        self._send(f"STATUS={text}")
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1")
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _send(self, line: str) -> None:
+        """Never waits. A manager that is busy misses this one; the next is due before the watchdog bites."""
+        if not self._address:
+            return
+        try:
+            self._socket.sendto(line.encode(), self._address)
+        except BlockingIOError:
+            self._kicked_mono_us = None
+
+
+def harden() -> list[str]:
+    """Keeps memory out of swap, core dumps and other processes' reach. Returns what was refused, a sentence each.
+
+    Pages are locked as they are touched (MCL_ONFAULT): locking what is mapped but never used would double the resident
+    size (libraries map far more than they touch).
+    """
+    refused = []
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        refused.append(f"The process could not be closed to debuggers: {os.strerror(ctypes.get_errno())}.")
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
+        refused.append(
+            f"Memory could not be locked: {os.strerror(ctypes.get_errno())}."
+            " Audio waiting to be sealed could reach a swap file, if there is one: set LimitMEMLOCK=infinity."
+        )
+    return refused
