@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.policy.events import Edge, Lamp
+from firmware.policy.events import Edge, Lamp, Packet
 
 Samples = NDArray[np.int16]
 
@@ -105,6 +105,25 @@ class AudioEncoder(Protocol):
 
     def encode(self, samples: Samples, rate_hz: int) -> bytes:
         """int16 [channels, n], n >= 1 (an empty stream is refused by assertion). Raises OSError."""
+
+
+# ------------------------------------------------------------------------------------------------------- packets
+
+
+class PacketSource(Protocol):
+    """What passes between the trunk and the telephones: a live pair of interfaces, or a capture file."""
+
+    def drain(self, packets_max: int) -> list[Packet]:
+        """Packets in the order of their capture, without those that this machine sent. Never blocks. Raises OSError
+        when an interface is gone or a file is damaged."""
+
+    def dropped(self) -> int:
+        """Packets lost between the wire and us since the start. Their audio is a gap ``lost_samples`` by itself."""
+
+    def finished(self) -> bool:
+        """A file was read to its end; never true of a live interface."""
+
+    def close(self) -> None: ...
 
 
 # ---------------------------------------------------------------------------------------------- keys, lamps, line

@@ -6,6 +6,7 @@ Every event names its line (0, 1, ... in the order of the configuration) and the
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Signal(StrEnum):
@@ -290,3 +291,21 @@ class ChannelQuality(Event):
     silent: bool
     digital_zero: bool
     hum_dbm0: float = -96.0
+
+
+# --------------------------------------------------------------------------------------------- the line as packets
+
+
+class Port(StrEnum):
+    """The two sides of the bridge. The port at which a packet *arrives* decides, nothing in the packet does."""
+
+    TRUNK = "trunk"
+    INSIDE = "inside"
+
+
+class Packet(NamedTuple):
+    """One Ethernet frame as it came, without its check sum; ``at_mono_us`` is its capture time."""
+
+    port: Port
+    at_mono_us: int
+    data: bytes

@@ -7,7 +7,7 @@ an INVITE is a ``Leg``; the first leg that is ACKed is the call.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from firmware.voip.output import Port
+from firmware.policy.events import Port
 from firmware.voip.sdp import Media, Session, agreed_audio, first_audio, parse_sdp
 from firmware.voip.sip import SipMessage, address_uri, percent_decoded, uri_user
 

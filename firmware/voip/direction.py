@@ -6,9 +6,10 @@
 import ipaddress
 from dataclasses import dataclass
 
+from firmware.policy.events import Port
 from firmware.policy.records import Direction
 from firmware.voip.number import comparable
-from firmware.voip.output import Port, Rule
+from firmware.voip.output import Rule
 from firmware.voip.settings import IpNetwork, TrunkSettings
 from firmware.voip.sip import SipMessage, address_uri, uri_host, uri_user
 

@@ -16,30 +16,12 @@ is either kept out or reduced to a closed list.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware.policy.events import CallerIdHeard, DigitHeard, OptOutKeyHeard
 from firmware.policy.records import AudioCodec, Direction, Ended, GapReason, Outcome
-
-
-class Port(StrEnum):
-    """The two sides of the bridge. The port at which a packet *arrives* decides, nothing in the packet does."""
-
-    TRUNK = "trunk"
-    INSIDE = "inside"
-
-
-class Packet(NamedTuple):
-    """One Ethernet frame as it came, without its check sum. ``at_mono_us`` is its capture time; calls of
-    ``Trunk.hear`` must not go back in it by more than the reordering of the capture (a packet from the past is
-    taken at its own time, the clock of the trunk does not go back)."""
-
-    port: Port
-    at_mono_us: int
-    data: bytes
 
 
 class Channel(StrEnum):

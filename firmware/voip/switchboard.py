@@ -3,7 +3,7 @@
 At most ``Limits.dialogs`` dialogs at a time; every call key gets one ``CallStarted`` and one ``CallEnded``.
 """
 
-from firmware.policy.events import CallerIdHeard, DigitHeard
+from firmware.policy.events import CallerIdHeard, DigitHeard, Port
 from firmware.policy.records import Direction, Ended
 from firmware.voip.call import Call
 from firmware.voip.dialog import Agreement, Dialog, Leg, Phase, Step, replaces_call_id
@@ -16,7 +16,6 @@ from firmware.voip.output import (
     Channel,
     Encrypted,
     Heard,
-    Port,
     RtpWithoutDialog,
     Rule,
     Transferred,

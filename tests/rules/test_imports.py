@@ -34,6 +34,7 @@ ALLOWED = {
         "firmware.policy",
         "numpy",
         "dpkt",
+        "G722",
         "ipaddress",
         "struct",
         "hashlib",

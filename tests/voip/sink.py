@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from firmware.policy.events import CallerIdHeard, DigitHeard, OptOutKeyHeard
+from firmware.policy.events import CallerIdHeard, DigitHeard, OptOutKeyHeard, Packet
 from firmware.policy.records import AudioCodec, Direction, GapReason
 from firmware.voip.output import (
     CallAnswered,
@@ -11,7 +11,6 @@ from firmware.voip.output import (
     CallStarted,
     Heard,
     MediaPiece,
-    Packet,
     VoipOutput,
 )
 from firmware.voip.settings import TrunkSettings

@@ -1,6 +1,6 @@
 """Whole calls through the trunk: one row each, its direction by port, audio as it came."""
 
-from firmware.voip.output import Port
+from firmware.policy.events import Port
 from tests.voip.sink import run
 from tests.voip.wire import CALLER, Dialogue, Voice, Wire, settings, talk
 

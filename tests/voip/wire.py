@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from itertools import count
 
-from firmware.voip.output import Packet, Port
+from firmware.policy.events import Packet, Port
 from firmware.voip.settings import Limits, LineSlot, OnTransfer, TrunkSettings
 
 SBC = "192.0.2.10"
