@@ -8,9 +8,10 @@ ready of each call is cut into pieces.
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from firmware.policy.events import Packet, Port, VoipOutput
+from firmware.policy.events import Packet, Port
 from firmware.voip.flows import FlowTable
 from firmware.voip.link import LinkReader, Segment
+from firmware.voip.output import VoipOutput
 from firmware.voip.settings import TrunkSettings
 from firmware.voip.sip import parse_sip
 from firmware.voip.stream import StreamReader
