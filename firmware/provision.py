@@ -1,0 +1,50 @@
+"""First start: a verified provisioning pack makes a blank card somebody's recorder. Nothing is recorded before this
+is whole.
+
+The vault is formatted last-thing-first inside ``Vault.provision`` (its identity is written last), so a cut in the
+middle leaves a blank card, which may be provisioned again.
+"""
+
+from firmware.evidence.pack import Pack, PackError, ReadFile, enrol_path, read_pack
+from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, ReadSite
+from firmware.evidence.visit import enrolment
+from firmware.ports import Stick
+from firmware.store.keys import Charter
+from firmware.store.vault import Vault, VaultParts
+
+
+def provision(
+    parts: VaultParts, read: ReadFile, read_site: ReadSite, *, simulation: bool, ring_bytes: int, hold_bytes: int
+) -> Pack:
+    """Raises PackError, ConfigError, VaultError, OSError. Refuses a simulation's pack for production and the
+    reverse."""
+    pack = read_pack(read, read_site, parts.ciphers.verify)
+    if pack.text.simulation != simulation:
+        raise PackError(
+            "The provisioning pack is for a simulation; nothing was changed. Make one with the controller's consent."
+            if pack.text.simulation
+            else "The provisioning pack is for a real recorder; nothing was changed. Make one for a simulation."
+        )
+    charter = Charter(
+        device_id=pack.text.device,
+        simulation=simulation,
+        recipients=pack.text.recipients,
+        request_keys=pack.text.request_keys,
+        ring_bytes=ring_bytes,
+        hold_bytes=hold_bytes,
+        retention_months=pack.site.retention_months,
+        lines=len(pack.site.line_names),
+    )
+    Vault.provision(parts, charter)
+    vault = Vault.open(parts, simulation=simulation)
+    vault.put_document(SITE_DOCUMENT, pack.site_toml)
+    vault.put_document(NOTICE_DOCUMENT, pack.notice_wav)
+    return pack
+
+
+def enrol(vault: Vault, stick: Stick) -> None:
+    """Leave the recorder's fingerprint on the stick, for the label and for the desk to pin. Raises OSError."""
+    path = enrol_path(vault.device_id)
+    if not stick.exists(path):
+        stick.write(path, [enrolment(vault)])
+        stick.sync()
