@@ -18,9 +18,11 @@ class World(Protocol):
 
     tape_us: int
     powered: bool
-    plugged: Stick | None
     stick_news: bool
+    """A stick was plugged in since this was last set to False."""
 
+    @property
+    def plugged(self) -> Stick | None: ...
     @property
     def card_stalled(self) -> bool: ...
     def advance(self, us: int) -> None: ...

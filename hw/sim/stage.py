@@ -13,7 +13,7 @@ from typing import Any
 
 import soundfile
 
-from firmware.policy.events import Signal
+from firmware.policy.events import Lamp, Signal
 from firmware.ports import ErasableMemory
 from firmware.units import US_PER_S
 from hw.disk import DirectoryDisk
@@ -113,6 +113,10 @@ class Stage:
         for line, signal in sorted(self._levels):
             self._pins.level(line, signal, True)
         return self._pins
+
+    def lit(self) -> dict[tuple[int, Lamp], bool]:
+        """What the panel shows."""
+        return {} if self._pins is None else self._pins.lit
 
     # --------------------------------------------------------------------------------------------- the tape
 

@@ -1,0 +1,188 @@
+"""The recorder's command line.
+
+python -m firmware run --config tacet.toml
+python -m firmware simulate TAPE.toml --state DIR [--provision P] [--realtime]
+python -m firmware ledger --state DIR [--json]
+"""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from firmware import ledgertable
+from firmware.appliance import Appliance, WiringError
+from firmware.config import ConfigError, Machine, parse_machine
+from firmware.evidence.pack import PackError
+from firmware.livepanel import LivePanel
+from firmware.simulate import Nobody, Watcher, play
+from firmware.store.errors import NoRoot, NotProvisioned, VaultError, WrongKind
+from firmware.store.vault import Vault
+from firmware.wiring import Real, Simulated
+from hw.codec import CodecMissing, CodecRefused
+from hw.disk import DirectoryDisk
+from hw.gpio import PinsMissing
+from hw.sim.stage import Stage
+from hw.sim.tape import TapeError, read_tape
+from hw.sim.terminal import Terminal
+
+OK, INTERNAL, USAGE, SETTINGS, UNPROVISIONED, WRONG_KIND, NO_ROOT, CARD, DEVICE, TAPE = range(10)
+"""Exit codes; the README's table is this line."""
+
+SIMULATED_RING_MIB = 64
+RETRY_S = 10.0
+"""How often a recorder that cannot start looks again."""
+STEP_S = 0.02
+"""How often the loop of a real appliance comes round: a press lights its lamp within 20 ms."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    if not __debug__:
+        print(
+            "The recorder's assertions were switched off (-O); nothing was started. Start it without -O.",
+            file=sys.stderr,
+        )
+        return USAGE
+    given = _arguments().parse_args(argv)
+    try:
+        code: int = given.command(given)
+    except NotProvisioned as error:
+        return _fail(error, UNPROVISIONED)
+    except WrongKind as error:
+        return _fail(error, WRONG_KIND)
+    except NoRoot as error:
+        return _fail(error, NO_ROOT)
+    except (ConfigError, WiringError) as error:
+        return _fail(error, SETTINGS)
+    except PackError as error:
+        return _fail(error, UNPROVISIONED)
+    except TapeError as error:
+        return _fail(error, TAPE)
+    except (CodecMissing, CodecRefused, PinsMissing) as error:
+        return _fail(error, DEVICE)
+    except BlockingIOError:
+        return _fail("Another recorder uses this state directory; nothing was started. Stop that one first.", CARD)
+    except VaultError as error:
+        return _fail(error, CARD)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}; nothing stored was lost. Check the card and its space.", CARD)
+    return code
+
+
+def _fail(error: Exception | str, code: int) -> int:
+    print(str(error), file=sys.stderr)
+    return code
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m firmware", description="Tacet, the call recorder.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="record on this machine's devices")
+    run.add_argument("--config", type=Path, required=True, metavar="TOML")
+    run.set_defaults(command=_run)
+    simulate = commands.add_parser("simulate", help="play a tape through the production loop on virtual time")
+    simulate.add_argument("tape", type=Path, metavar="TAPE.toml")
+    simulate.add_argument("--state", type=Path, required=True, metavar="DIR")
+    simulate.add_argument("--provision", type=Path, metavar="DIR", help="the stick with the pack, at the first start")
+    simulate.add_argument("--realtime", action="store_true", help="at its own pace, with keys and a live panel")
+    simulate.add_argument("--ring-mib", type=int, default=SIMULATED_RING_MIB)
+    simulate.set_defaults(command=_simulate)
+    ledger = commands.add_parser("ledger", help="one row per call event")
+    ledger.add_argument("--state", type=Path, required=True, metavar="DIR")
+    ledger.add_argument("--json", action="store_true")
+    ledger.set_defaults(command=_ledger)
+    return parser
+
+
+# ------------------------------------------------------------------------------------------------------ simulate
+
+
+def _simulate(given: argparse.Namespace) -> int:
+    stage = Stage(read_tape(given.tape), given.state)
+    simulated = Simulated(stage)
+    if given.provision is not None:
+        simulated.provision(given.provision, given.ring_mib << 20)
+    with Terminal() as terminal:
+        watcher: Watcher = LivePanel(terminal, stage.press, stage.lit) if given.realtime else Nobody()
+        play(
+            stage,
+            lambda: Appliance(simulated.parts, simulated.devices(), simulation=True, threaded=False),
+            watcher,
+            realtime=given.realtime,
+        )
+    return OK
+
+
+# -------------------------------------------------------------------------------------------------------- ledger
+
+
+def _ledger(given: argparse.Namespace) -> int:
+    if not (given.state / "identity").is_file():
+        raise NotProvisioned()
+    rows = ledgertable.rows(Vault.read_ledger(DirectoryDisk(given.state)), [])
+    print(json.dumps(rows, indent=1) if given.json else ledgertable.table(rows))
+    return OK
+
+
+# ----------------------------------------------------------------------------------------------------------- run
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Records until told to stop. What hinders it (no keys yet, no root) is shown on the panel and tried again."""
+    stopped = _on_signals()
+    real = Real(_machine(given.config))
+    try:
+        appliance = _start(real, stopped)
+        if appliance is None:
+            return OK
+        real.watchdog.ready()
+        while not stopped():
+            began = time.monotonic()
+            stick = real.new_stick()
+            if stick is not None:
+                appliance.stick_in(stick)
+            appliance.step()
+            time.sleep(max(0.0, STEP_S - (time.monotonic() - began)))
+        appliance.close()
+    finally:
+        real.close()
+    return OK
+
+
+def _start(real: Real, stopped: Callable[[], bool]) -> Appliance | None:
+    """None when told to stop before it could start. Without a panel nobody could see why it waits: then it ends."""
+    told = ""
+    while not stopped():
+        try:
+            return Appliance(real.parts, real.devices(), simulation=False, threaded=True)
+        except (NotProvisioned, NoRoot) as error:
+            if not real.has_panel:
+                raise
+            if str(error) != told:
+                told = str(error)
+                print(told, file=sys.stderr, flush=True)
+            provisioned = isinstance(error, NotProvisioned) and real.provision_from_stick()
+            if not provisioned:
+                real.show_fault(RETRY_S, stopped)
+    return None
+
+
+def _machine(config: Path) -> Machine:
+    try:
+        return parse_machine(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"The settings {config.name} cannot be read; nothing was started.") from None
+
+
+def _on_signals() -> Callable[[], bool]:
+    caught: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda which, _frame: caught.append(which))
+    return lambda: bool(caught)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

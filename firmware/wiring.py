@@ -1,0 +1,157 @@
+"""The composition root: the only module that knows both the recorder's mind and its devices. It wires; it decides
+nothing."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from firmware.appliance import Attached, Devices, read_site_facts
+from firmware.config import ConfigError, Machine
+from firmware.evidence.courier import InlineCourier, ThreadCourier
+from firmware.evidence.pack import PACK_FILE
+from firmware.policy.events import Edge, Lamp
+from firmware.ports import ErasableMemory, Pins, Stick
+from firmware.provision import enrol, provision
+from firmware.store.vault import Vault, VaultParts
+from hw.board import SystemdWatchdog, harden
+from hw.clock import MachineClock, SystemRtc
+from hw.codec import PortAudioCodec
+from hw.disk import DirectoryDisk
+from hw.flac import FlacEncoder
+from hw.gpio import GpioPins
+from hw.nvmem import FileMemory, NvmemMemory
+from hw.pinmap import DEFAULT_PINS
+from hw.sim.stage import Stage
+from hw.usbstick import UsbStick
+from hw.wav import read_notice
+
+SIMULATED_HOLD_BYTES = 16 << 20
+BLINK_S = 0.5
+
+
+class NoWatchdog:
+    """Virtual time has nobody to bite it."""
+
+    def ready(self) -> None: ...
+
+    def kick(self) -> None: ...
+
+
+class NoPins:
+    """A machine without a panel: nothing can be pressed and nothing shown."""
+
+    def read(self) -> list[Edge]:
+        return []
+
+    def show(self, lamps: object, sounder: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Simulated:
+    """A stage and the vault's ports on it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.parts = VaultParts(stage.disk, stage.memory, stage.clock, stage.rtc, os.urandom, FlacEncoder())
+
+    def provision(self, pack: Path, ring_bytes: int) -> None:
+        """At the first start only; a state that is provisioned already is left as it is."""
+        if self.stage.disk.names():
+            return
+        stick = UsbStick(str(pack))
+        provision(
+            self.parts,
+            stick.read,
+            read_site_facts,
+            simulation=True,
+            ring_bytes=ring_bytes,
+            hold_bytes=SIMULATED_HOLD_BYTES,
+        )
+        enrol(Vault.open(self.parts, simulation=True), stick)
+
+    def devices(self) -> Devices:
+        """Opened anew at each boot of the simulated machine."""
+        stage = self.stage
+        return Devices(
+            clock=stage.clock,
+            codecs=[Attached(stage.open_codec(), tuple(stage.line_names()))],
+            pins=stage.open_pins(),
+            watchdog=NoWatchdog(),
+            read_notice=read_notice,
+            courier=InlineCourier(),
+        )
+
+
+class Real:
+    """This machine's devices, as ``tacet.toml`` names them. Raises OSError and its kinds (CodecMissing,
+    PinsMissing)."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.refused_hardening = harden()
+        self.clock = MachineClock()
+        self.rtc = SystemRtc(machine.of("appliance", "rtc"))
+        state = Path(machine.of("appliance", "state"))
+        state.mkdir(parents=True, exist_ok=True)
+        self.disk = DirectoryDisk(state, exclusive=True)
+        self.parts = VaultParts(self.disk, self._memory(state), self.clock, self.rtc, os.urandom, FlacEncoder())
+        self.watchdog = SystemdWatchdog(self.clock)
+        self.has_panel = bool(machine.of("panel", "enabled"))
+        lines = sum(len(codec.lines) for codec in machine.codecs)
+        self._pins: Pins = GpioPins(self.clock, DEFAULT_PINS.for_lines(lines)) if self.has_panel else NoPins()
+        self._sticks = Path(machine.of("appliance", "sticks"))
+        self._stick: Stick | None = None
+
+    def devices(self) -> Devices:
+        if not self._machine.codecs:
+            raise ConfigError("tacet.toml has no [[codec]]; name the sound adapter of each line.")
+        codecs = [
+            Attached(PortAudioCodec(self.clock, codec.device, codec.rate_hz, len(codec.lines)), codec.lines)
+            for codec in self._machine.codecs
+        ]
+        return Devices(self.clock, codecs, self._pins, self.watchdog, read_notice, ThreadCourier(self.clock))
+
+    def new_stick(self) -> Stick | None:
+        """A stick that was plugged in since the last call."""
+        present = (self._sticks / "TACET").is_dir()
+        if not present:
+            self._stick = None
+        elif self._stick is None:
+            self._stick = UsbStick(str(self._sticks))
+            return self._stick
+        return None
+
+    def provision_from_stick(self) -> bool:
+        stick = self.new_stick()
+        if stick is None or not stick.exists(PACK_FILE):
+            return False
+        provision(
+            self.parts,
+            stick.read,
+            read_site_facts,
+            simulation=False,
+            ring_bytes=self._machine.of("appliance", "ring_mib") << 20,
+            hold_bytes=self._machine.of("appliance", "hold_mib") << 20,
+        )
+        enrol(Vault.open(self.parts, simulation=False), stick)
+        return True
+
+    def show_fault(self, seconds: float, stopped: Callable[[], bool]) -> None:
+        """FAULT steady, everything else dark; the watchdog is told that the process waits on purpose."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not stopped():
+            self._pins.show({(0, Lamp.FAULT): True}, False)
+            self.watchdog.kick()
+            time.sleep(BLINK_S)
+
+    def close(self) -> None:
+        self._pins.close()
+        self.disk.close()
+
+    def _memory(self, state: Path) -> ErasableMemory:
+        kind = self._machine.of("appliance", "memory")
+        if kind == "file":
+            return FileMemory(state / "memory", create=True)
+        return NvmemMemory(self._machine.of("appliance", "memory_name"), kind)
