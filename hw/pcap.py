@@ -1,0 +1,200 @@
+"""Capture files (pcapng and pcap, Ethernet) as a ``PacketSource``, for replaying what a site captured. dpkt reads them.
+
+The port comes from the name of the capture's interface (``trunk``, ``inside``); where a file has no such names, from
+the trunk's hardware address: a frame that it sent arrived at the trunk side.
+"""
+
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import dpkt
+
+from firmware.policy.events import Packet, Port
+
+ETHERNET = 1
+BLOCK_BYTES_MAX = 1 << 20
+INTERFACES_MAX = 64
+REORDER_PACKETS = 2048
+"""A capture of two interfaces is in time order but for a few packets."""
+
+START_MONO_US = 1_000_000
+OPTION_IF_NAME, OPTION_TSRESOL, OPTION_TSOFFSET, OPTION_EPB_FLAGS = 2, 9, 14, 2
+OUTBOUND = 2
+"""epb_flags, bits 0 and 1: the capturing machine sent the packet."""
+
+
+class CaptureDamaged(OSError):
+    """The text says what is wrong and never repeats the file's own text."""
+
+
+class CaptureFile:
+    """``origin_utc_us``: capture time of the first packet; its ``at_mono_us`` is START_MONO_US.
+
+    ``trunk_mac``: six bytes, for files whose interfaces have no names of ours. Raises CaptureDamaged, OSError.
+    """
+
+    def __init__(self, path: Path, trunk_mac: bytes | None = None) -> None:
+        assert trunk_mac is None or len(trunk_mac) == 6
+        self._trunk_mac = trunk_mac
+        self._file = path.open("rb")
+        self.origin_utc_us = 0
+        try:
+            self._packets = _in_order(self._read())
+            self._next = next(self._packets, None)
+        except OSError:
+            self._file.close()
+            raise
+        self.origin_utc_us = self._next[0] if self._next is not None else 0
+
+    def drain(self, packets_max: int) -> list[Packet]:
+        out: list[Packet] = []
+        while self._next is not None and len(out) < packets_max:
+            utc_us, port, data = self._next
+            out.append(Packet(port, utc_us - self.origin_utc_us + START_MONO_US, data))
+            self._next = next(self._packets, None)
+        return out
+
+    def dropped(self) -> int:
+        return 0
+
+    def finished(self) -> bool:
+        return self._next is None
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _read(self) -> Iterator[tuple[int, Port, bytes]]:
+        magic = self._file.read(4)
+        self._file.seek(0)
+        if magic == b"\x0a\x0d\x0d\x0a":
+            return _PcapNg(self._file, self._trunk_mac).packets()
+        return _pcap(self._file, self._trunk_mac)
+
+
+def parse_mac(text: str) -> bytes:
+    """``02:00:5e:10:00:01`` to six bytes. Raises ValueError."""
+    octets = bytes.fromhex(text.replace(":", "").replace("-", ""))
+    if len(octets) != 6:
+        raise ValueError("A hardware address has six octets.")
+    return octets
+
+
+def _in_order(packets: Iterator[tuple[int, Port, bytes]]) -> Iterator[tuple[int, Port, bytes]]:
+    heap: list[tuple[int, int, Port, bytes]] = []
+    for number, (at, port, data) in enumerate(packets):
+        heapq.heappush(heap, (at, number, port, data))
+        if len(heap) > REORDER_PACKETS:
+            at, _, port, data = heapq.heappop(heap)
+            yield at, port, data
+    while heap:
+        at, _, port, data = heapq.heappop(heap)
+        yield at, port, data
+
+
+def _by_mac(data: bytes, trunk_mac: bytes) -> Port:
+    return Port.TRUNK if data[6:12] == trunk_mac else Port.INSIDE
+
+
+def _pcap(file: BinaryIO, trunk_mac: bytes | None) -> Iterator[tuple[int, Port, bytes]]:
+    if trunk_mac is None:
+        raise CaptureDamaged(
+            "A plain pcap file does not say at which port a packet came: give the trunk's hardware address with "
+            "--trunk-mac. Nothing was recorded."
+        )
+    try:
+        reader = dpkt.pcap.Reader(file)
+    except (ValueError, dpkt.Error) as error:
+        raise CaptureDamaged("The file is neither pcap nor pcapng. Nothing was recorded.") from error
+    if reader.datalink() != ETHERNET:
+        raise CaptureDamaged("The capture is not of Ethernet frames. Capture on the two interfaces themselves.")
+    return _pcap_packets(reader, trunk_mac)
+
+
+def _pcap_packets(reader: "dpkt.pcap.Reader", trunk_mac: bytes) -> Iterator[tuple[int, Port, bytes]]:
+    try:
+        for stamp, data in reader:
+            yield round(stamp * 1_000_000), _by_mac(data, trunk_mac), data
+    except (dpkt.Error, ValueError) as error:
+        raise CaptureDamaged("The capture ends in the middle of a packet. What came before was read.") from error
+
+
+class _PcapNg:
+    """Blocks by dpkt's classes; interfaces with their name and resolution, which dpkt's own reader leaves out."""
+
+    def __init__(self, file: BinaryIO, trunk_mac: bytes | None) -> None:
+        self._file = file
+        self._trunk_mac = trunk_mac
+        self._little = True
+        self._interfaces: list[tuple[Port | None, int, int]] = []
+        """(port, ticks per second, offset in s); port None: by hardware address, or not ours."""
+
+    def packets(self) -> Iterator[tuple[int, Port, bytes]]:
+        try:
+            while True:
+                block = self._block()
+                if block is None:
+                    return
+                kind, body = block
+                if kind == dpkt.pcapng.PCAPNG_BT_IDB:
+                    self._interface(body)
+                elif kind == dpkt.pcapng.PCAPNG_BT_EPB:
+                    packet = self._packet(body)
+                    if packet is not None:
+                        yield packet
+        except (dpkt.Error, ValueError, IndexError) as error:
+            raise CaptureDamaged("The capture is damaged. What came before the damage was read.") from error
+
+    def _block(self) -> tuple[int, bytes] | None:
+        head = self._file.read(12)
+        if not head:
+            return None
+        if head[:4] == b"\x0a\x0d\x0d\x0a":
+            self._little = head[8:12] == b"\x4d\x3c\x2b\x1a"
+            self._interfaces.clear()
+        order = "little" if self._little else "big"
+        kind = int.from_bytes(head[:4], order)  # type: ignore[arg-type]
+        length = int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
+        if not 12 <= length <= BLOCK_BYTES_MAX or length % 4:
+            raise ValueError("block length")
+        body = head + self._file.read(length - 12)
+        if len(body) != length:
+            raise ValueError("truncated")
+        return kind, body
+
+    def _interface(self, body: bytes) -> None:
+        if len(self._interfaces) >= INTERFACES_MAX:
+            raise ValueError("interfaces")
+        make = dpkt.pcapng.InterfaceDescriptionBlockLE if self._little else dpkt.pcapng.InterfaceDescriptionBlock
+        block = make(body)
+        options = {option.code: bytes(option.data) for option in block.opts}
+        name = options.get(OPTION_IF_NAME, b"").rstrip(b"\0").decode("ascii", "replace")
+        port = Port(name) if name in set(Port) else None
+        if block.linktype != ETHERNET and (port is not None or self._trunk_mac is not None):
+            raise CaptureDamaged("The capture is not of Ethernet frames. Capture on the two interfaces themselves.")
+        resolution = options.get(OPTION_TSRESOL, b"\x06")[0]
+        ticks = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
+        offset = options.get(OPTION_TSOFFSET, b"")
+        order = "little" if self._little else "big"
+        seconds = int.from_bytes(offset, order, signed=True)  # type: ignore[arg-type]
+        self._interfaces.append((port, ticks, seconds))
+
+    def _packet(self, body: bytes) -> tuple[int, Port, bytes] | None:
+        block = (dpkt.pcapng.EnhancedPacketBlockLE if self._little else dpkt.pcapng.EnhancedPacketBlock)(body)
+        port, ticks, offset = self._interfaces[block.iface_id]
+        data = bytes(block.pkt_data)
+        if port is None:
+            if self._trunk_mac is None:
+                raise CaptureDamaged(
+                    "The capture's interfaces are not named trunk and inside: give the trunk's hardware address with "
+                    "--trunk-mac. Nothing was recorded."
+                )
+            port = _by_mac(data, self._trunk_mac)
+        for option in block.opts:
+            order = "little" if self._little else "big"
+            flags = int.from_bytes(bytes(option.data), order)  # type: ignore[arg-type]
+            if option.code == OPTION_EPB_FLAGS and flags & 3 == OUTBOUND:
+                return None
+        stamp = (block.ts_high << 32 | block.ts_low) * 1_000_000 // ticks + offset * 1_000_000
+        return stamp, port, data
