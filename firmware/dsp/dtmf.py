@@ -1,0 +1,247 @@
+"""Keyed digits (DTMF, ITU-T Q.23/Q.24): where they are, to the sample, on every line at once.
+
+Band-pass 640 to 1760 Hz (dial tone, hum and the voice's fundamental are gone), 20 ms frames every 2.5 ms looked at for
+each of the 8 tones at 9 frequencies, runs of one pair become a stretch, and the stretch is judged on its own samples
+(``dtmf_segment``, ``dtmf_score``). One score, two thresholds: a loose one for masking and a strict one for keys.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.dsp import dtmf_score
+from firmware.dsp.dtmf_segment import COLUMN_HZ, MARGIN, OFFSETS, ROW_HZ, Burst, analyse
+from firmware.dsp.filters import BlockFir, History, Signal, bandpass_taps
+from firmware.units import SAMPLE_RATE_HZ
+
+BAND_HZ = (620.0, 1790.0)
+"""-6 dB edges: 697 Hz - 3.5 % and 1633 Hz + 3.5 % pass, 440 Hz (dial tone) is 55 dB down."""
+
+BAND_TAPS = 129
+FRAME = 160
+"""20 ms: half of the shortest key (40 ms, Q.24 annex A)."""
+
+FRAME_HOP = 20
+HOLE_FRAMES = 6
+"""A stretch goes on over 15 ms without its pair: a 10 ms break must not split (Q.24 annex A)."""
+
+RUN_FRAMES_MIN = 4
+STRETCH_MAX = SAMPLE_RATE_HZ
+"""A tone that goes on is reported in pieces of at most 1 s: within the smallest look-back (2 s) of its onset."""
+
+RIVAL_WAIT = 120 * SAMPLE_RATE_HZ // 1000
+"""A burst is reported 120 ms after its end: a stretch of another pair that overlaps it has then been analysed."""
+
+FRAME_EXPLAINED_MIN = 0.30
+"""Share of the frame's energy in the pair's two tones. Noise alone reaches 0.24 (22 complex degrees of freedom, best
+of 8 by 9); speech as loud as the key leaves about 0.5."""
+
+FRAME_TONE_MIN = 0.03
+"""Share of each tone alone: 12 dB of twist in noise as strong as the key."""
+
+FRAME_LEVEL_MIN = 4.0
+"""Mean square in counts squared (-78 dBm0): below it there is only rounding."""
+
+DIGITS = "123A456B789C*0#D"
+
+
+def _basis(nominal: tuple[float, ...]) -> NDArray[np.float32]:
+    hz = (np.array(nominal)[:, None] * (1.0 + OFFSETS)[None]).ravel()
+    angle = 2.0 * np.pi * np.outer(np.arange(FRAME), hz) / SAMPLE_RATE_HZ
+    return np.hstack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+
+
+@dataclass(frozen=True, repr=False)
+class Digit:
+    """One burst that may be a key. Stream positions of its first sample and of the one after its last.
+
+    ``value`` never leaves firmware/dsp: the ear drops it, repr hides it."""
+
+    line: int
+    onset_sample: int
+    end_sample: int
+    score: float
+    value: str
+    going_on: bool
+    """The tone was still there: its next piece follows with ``continued``."""
+    continued: bool
+    burst: Burst = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"Digit(line={self.line}, onset_sample={self.onset_sample}, end_sample={self.end_sample})"
+
+
+@dataclass
+class _Stretch:
+    """Frames of one pair that hang together."""
+
+    first: int
+    last: int
+    count: int = 0
+    continued: bool = False
+    offsets: list[tuple[int, int]] = field(default_factory=list)
+
+
+def _overlap(a: Digit, b: Digit) -> bool:
+    return a.onset_sample < b.end_sample and b.onset_sample < a.end_sample
+
+
+def _mostly_inside(burst: Burst, span: tuple[int, int]) -> bool:
+    """A neighbour that only reaches into the margin belongs to another stretch."""
+    return 2 * (min(burst.last, span[1]) - max(burst.first, span[0])) > burst.last - burst.first
+
+
+class DtmfReceiver:
+    """Streaming, any block length. ``feed`` gives the bursts that became certain, scored, none thresholded."""
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+        self._fir = BlockFir(lines, bandpass_taps(*BAND_HZ, BAND_TAPS, 5.65))
+        capacity = STRETCH_MAX + SAMPLE_RATE_HZ
+        self._band = History(lines, capacity)
+        self._wide = History(lines, capacity + self._fir.delay)
+        self._next_frame = 0
+        """Start of the next frame, on the band's axis."""
+        self._rows, self._columns = _basis(ROW_HZ), _basis(COLUMN_HZ)
+        self._open: list[dict[tuple[int, int], _Stretch]] = [{} for _ in range(lines)]
+        self._waiting: list[list[tuple[tuple[int, int], _Stretch, bool]]] = [[] for _ in range(lines)]
+        self._rivals: list[list[Digit]] = [[] for _ in range(lines)]
+        self._settled = [0] * lines
+
+    def feed(self, x: Signal) -> list[Digit]:
+        """float32 [lines, n] in counts, at most 1 s. Zeros where a line must not be heard."""
+        assert x.shape[1] <= SAMPLE_RATE_HZ
+        self._wide.append(x)
+        self._band.append(self._fir.feed(x))
+        self._frames()
+        out: list[Digit] = []
+        for line in range(self._lines):
+            out.extend(self._judge(line))
+        return out
+
+    def reset(self, line: int) -> None:
+        """Forget everything heard on this line, the audio too."""
+        self._fir.reset(line)
+        self._band.reset(line)
+        self._wide.reset(line)
+        self._open[line].clear()
+        self._waiting[line].clear()
+        self._rivals[line].clear()
+
+    def _frames(self) -> None:
+        """Look at all frames that are complete, and sort them into stretches."""
+        count = (self._band.end - FRAME - self._next_frame) // FRAME_HOP + 1
+        if count <= 0:
+            return
+        first = self._next_frame
+        self._next_frame += count * FRAME_HOP
+        span = self._band.all_lines(first, first + (count - 1) * FRAME_HOP + FRAME)
+        frames = np.lib.stride_tricks.sliding_window_view(span, FRAME, axis=1)[:, ::FRAME_HOP]
+        energy = np.einsum("lfk,lfk->lf", frames, frames) + 1e-3
+        flat = np.ascontiguousarray(frames).reshape(-1, FRAME)
+        row, row_offset, row_share = self._best(flat, self._rows, energy)
+        column, column_offset, column_share = self._best(flat, self._columns, energy)
+        gate = (
+            (row_share + column_share > FRAME_EXPLAINED_MIN)
+            & (np.minimum(row_share, column_share) > FRAME_TONE_MIN)
+            & (energy > FRAME_LEVEL_MIN * FRAME)
+        )
+        for line in range(self._lines):
+            chosen = np.flatnonzero(gate[line])
+            found = zip(
+                (first + chosen * FRAME_HOP).tolist(),
+                row[line, chosen].tolist(),
+                column[line, chosen].tolist(),
+                row_offset[line, chosen].tolist(),
+                column_offset[line, chosen].tolist(),
+                strict=True,
+            )
+            for at, r, c, ro, co in found:
+                self._extend(line, at, (r, c), (ro, co))
+            self._close(line)
+
+    def _best(
+        self, flat: NDArray[np.float32], basis: NDArray[np.float32], energy: NDArray[np.float32]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Strongest tone of a group per frame: its index, its offset index, and its share of the frame's energy."""
+        z = flat @ basis
+        half = z.shape[1] // 2
+        power = z[:, :half] ** 2 + z[:, half:] ** 2
+        best = np.argmax(power, axis=1)
+        share = power[np.arange(len(best)), best] * (2.0 / FRAME)
+        shape = energy.shape
+        index = (best // len(OFFSETS)).reshape(shape), (best % len(OFFSETS)).reshape(shape)
+        return index[0], index[1], share.reshape(shape) / energy
+
+    def _extend(self, line: int, at: int, pair: tuple[int, int], offsets: tuple[int, int]) -> None:
+        stretch = self._open[line].get(pair)
+        if stretch is not None and at - stretch.last > HOLE_FRAMES * FRAME_HOP:
+            self._finish(line, pair, going_on=False)
+            stretch = None
+        if stretch is None:
+            stretch = self._open[line][pair] = _Stretch(at, at)
+        stretch.last = at
+        stretch.count += 1
+        stretch.offsets.append(offsets)
+        if at + FRAME - stretch.first >= STRETCH_MAX:
+            self._finish(line, pair, going_on=True)
+            self._open[line][pair] = _Stretch(at, at, 1, True, [offsets])
+
+    def _close(self, line: int) -> None:
+        for pair, stretch in list(self._open[line].items()):
+            if self._next_frame - stretch.last > (HOLE_FRAMES + 1) * FRAME_HOP:
+                self._finish(line, pair, going_on=False)
+
+    def _finish(self, line: int, pair: tuple[int, int], *, going_on: bool) -> None:
+        stretch = self._open[line].pop(pair)
+        if stretch.count >= RUN_FRAMES_MIN or stretch.continued:
+            self._waiting[line].append((pair, stretch, going_on))
+
+    def _judge(self, line: int) -> list[Digit]:
+        """Analyse the stretches whose surroundings have arrived; where two pairs overlap the likelier one stays."""
+        ready, later = [], []
+        for item in self._waiting[line]:
+            (ready if item[1].last + FRAME + MARGIN <= self._band.end else later).append(item)
+        self._waiting[line] = later
+        self._rivals[line].extend(digit for item in ready for digit in self._digits(line, *item))
+        return self._settle(line)
+
+    def _settle(self, line: int) -> list[Digit]:
+        """The likeliest of those that overlap, once no rival can come any more."""
+        if not self._rivals[line]:
+            return []
+        kept: list[Digit] = []
+        for digit in sorted(self._rivals[line], key=lambda digit: -digit.score):
+            if all(not _overlap(digit, other) for other in kept):
+                kept.append(digit)
+        limit = self._band.end - RIVAL_WAIT
+        settled = [digit for digit in kept if digit.end_sample < limit and digit.onset_sample >= self._settled[line]]
+        if settled:
+            self._settled[line] = max(digit.end_sample for digit in settled)
+        self._rivals[line] = [digit for digit in self._rivals[line] if digit.end_sample >= limit]
+        return sorted(settled, key=lambda digit: digit.onset_sample)
+
+    def _digits(self, line: int, pair: tuple[int, int], stretch: _Stretch, going_on: bool) -> list[Digit]:
+        first, last = max(stretch.first - MARGIN, self._band.start), stretch.last + FRAME + MARGIN
+        band = self._band.span(line, first, last)
+        wide = self._wide.span(line, first - self._fir.delay, last - self._fir.delay)
+        middle = sorted(stretch.offsets)[len(stretch.offsets) // 2]
+        inner = (stretch.first - first, stretch.last + FRAME - first)
+        bursts = [burst for burst in analyse(band, wide, *pair, middle) if _mostly_inside(burst, inner)]
+        out = []
+        for number, burst in enumerate(bursts):
+            start = first - self._fir.delay
+            out.append(
+                Digit(
+                    line,
+                    start + burst.first,
+                    start + burst.last,
+                    dtmf_score.score(burst),
+                    DIGITS[4 * pair[0] + pair[1]],
+                    going_on and number == len(bursts) - 1,
+                    stretch.continued and number == 0,
+                    burst,
+                )
+            )
+        return out

@@ -1,0 +1,46 @@
+"""How much like a key a burst is: a small trained network over the features of ``dtmf_segment``.
+
+One hidden layer of tanh units; weights, training data and held-out results: ``tools/dsp_train/train_dtmf.py``. One
+score, two thresholds: a wrong "loose" costs a few milliseconds of a recording, a wrong "strict" would be a key that
+nobody pressed.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.dsp import dtmf_weights
+from firmware.dsp.dtmf_segment import Burst
+from firmware.units import SAMPLE_RATE_HZ
+
+LOOSE = 2.0
+"""For masking: from held-out speech, see ``tools/dsp_table.md``."""
+
+STRICT = 4.0
+"""For counting keys."""
+
+KEY_SECONDS_MIN = 0.031
+"""Shorter is no key: Q.24 annex A accepts from 40 ms and refuses up to 23 ms; half way between."""
+
+KEY_DEVIATION_MAX = 0.0265
+"""Half way between 1.8 % (accepted: 1.5 % + 2 Hz at 697 Hz) and 3.5 % (refused, Q.24 annex A)."""
+
+STANDARDISED_MAX = 4.0
+"""Features are clipped at 4 standard deviations: what was never seen in training must not carry the sum away."""
+
+_MEAN: NDArray[np.float64] = np.array(dtmf_weights.MEAN[0])
+_SCALE: NDArray[np.float64] = np.array(dtmf_weights.SCALE[0])
+_HIDDEN: NDArray[np.float64] = np.array(dtmf_weights.HIDDEN)
+_HIDDEN_BIAS: NDArray[np.float64] = np.array(dtmf_weights.HIDDEN_BIAS[0])
+_OUTPUT: NDArray[np.float64] = np.array(dtmf_weights.OUTPUT[0])
+_BIAS = float(dtmf_weights.BIAS[0][0])
+
+
+def score(burst: Burst) -> float:
+    """Log odds that the burst is a keyed digit."""
+    x = np.clip((burst.features - _MEAN) / _SCALE, -STANDARDISED_MAX, STANDARDISED_MAX)
+    return float(np.tanh(x @ _HIDDEN + _HIDDEN_BIAS) @ _OUTPUT + _BIAS)
+
+
+def is_key(burst: Burst, odds: float) -> bool:
+    """The strict decision: score, length and frequency as the standards want them."""
+    return odds > STRICT and burst.duration_s >= KEY_SECONDS_MIN and burst.deviation <= KEY_DEVIATION_MAX

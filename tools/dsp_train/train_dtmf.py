@@ -1,0 +1,266 @@
+"""Train the score of the keyed-digit detector and write ``firmware/dsp/dtmf_weights.py``.
+
+    TACET_SPEECH=/path/to/sounds python -m tools.dsp_train.train_dtmf            # about ten minutes on one core
+    python -m tools.dsp_train.train_dtmf --scale 0.1 --dry-run                   # a quick look
+
+Positives: keyed strings under random impairments (own generator, seeds TRAIN_SEED and HELD_SEED). Negatives: bursts in
+espeak-ng speech, in recorded prompts of the languages TRAIN_LANGUAGES, in music and noise, and every burst beside a true
+key whose pair, place or frequency is wrong. Held out: other seeds, and prompts in languages never trained on.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.dsp.dtmf import Digit, DtmfReceiver
+from firmware.dsp.dtmf_segment import FEATURES
+from tools.dsp_train import corpus, signals
+from tools.dsp_train.signals import Press, Rng, Wave
+
+TRAIN_SEED, HELD_SEED = 20261124, 77
+TRAIN_LANGUAGES, HELD_LANGUAGES = ("it", "ru"), ("en", "es", "fr")
+HIDDEN = 20
+TARGET = Path(__file__).resolve().parents[2] / "firmware" / "dsp" / "dtmf_weights.py"
+
+Rows = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Features [n, len(FEATURES)] and labels [n]."""
+
+
+def heard(x: Wave) -> list[Digit]:
+    """All bursts of one recording, unthresholded."""
+    receiver = DtmfReceiver(1)
+    pcm = np.concatenate([signals.to_pcm(x).astype(np.float32), np.zeros(2400, dtype=np.float32)])
+    return [digit for at in range(0, len(pcm), 8000) for digit in receiver.feed(pcm[None, at : at + 8000])]
+
+
+def impaired_string(rng: Rng, speech: Wave, music: Wave) -> tuple[Wave, list[Press]]:
+    """Sixteen keys or so, with one to four impairments drawn at random."""
+    keys = "".join(rng.choice(list(signals.KEYS), size=12))
+    if rng.random() < 0.3:
+        keys = "".join(k * 2 for k in keys[:6])
+    level = float(rng.uniform(-38, 2))
+    spread = 0.018 if rng.random() < 0.7 else 0.0235
+    x, presses = signals.keyed(
+        keys,
+        rng,
+        on_s=float(rng.choice([rng.uniform(0.025, 0.06), rng.uniform(0.05, 0.12), rng.uniform(0.1, 0.5)])),
+        off_s=float(rng.choice([rng.uniform(0.027, 0.06), rng.uniform(0.05, 0.15)])),
+        dbm0=level,
+        twist_db=float(rng.uniform(-11, 11) if rng.random() < 0.5 else rng.normal(0, 2)),
+        deviation=(float(rng.uniform(-spread, spread)), float(rng.uniform(-spread, spread))),
+        break_s=float(rng.uniform(0.002, 0.011)) if rng.random() < 0.1 else 0.0,
+    )
+    n, total = len(x), level + 3.0
+    power = 2.0 * signals.rms(level) ** 2
+    if rng.random() < 0.15:
+        x = signals.echo(x, int(rng.integers(40, 1000)), float(rng.uniform(-25, -9)))
+    if rng.random() < 0.15:
+        dial = total + float(rng.uniform(-20, 15)) - 3.0
+        t = np.arange(n) / signals.RATE_HZ
+        for f in (350.0, 440.0):
+            x += signals.amplitude(dial) * np.sin(2 * np.pi * f * t + rng.uniform(0, 6.28))
+    if rng.random() < 0.15:
+        x += signals.hum(n, min(0.0, total + float(rng.uniform(-15, 21))), rng)
+    if rng.random() < 0.12:
+        t = np.arange(n) / signals.RATE_HZ
+        f = float(rng.uniform(200, 3300))
+        x += signals.amplitude(total + float(rng.uniform(-30, -9))) * np.sin(2 * np.pi * f * t)
+    if rng.random() < 0.1:
+        x += signals.clicks(n, float(rng.uniform(2, 20)), total + float(rng.uniform(-6, 6)), rng)
+    kind = rng.random()
+    if kind < 0.3:
+        other = speech if rng.random() < 0.85 else music
+        at = int(rng.integers(0, len(other) - n))
+        x += other[at : at + n] * 10.0 ** ((total + float(rng.uniform(-26, 2)) + 16.0) / 20.0)
+        x = signals.add_snr(x, power, float(rng.uniform(20, 50)), rng)
+    elif kind < 0.65:
+        x = signals.add_snr(x, power, float(rng.uniform(-5, 15)), rng)
+    else:
+        x = signals.add_snr(x, power, float(rng.uniform(15, 50)), rng)
+    if rng.random() < 0.1:
+        x = signals.telephone_band(x)
+    if rng.random() < 0.05:
+        x = signals.lost_packets(x, 0.03, 80, rng)
+    if rng.random() < 0.1:
+        x = x * 10.0 ** (float(rng.uniform(3, 12)) / 20.0)
+    return (signals.a_law(x) if rng.random() < 0.25 else x), presses
+
+
+def labelled(digits: list[Digit], presses: list[Press]) -> Rows:
+    """1 where pair and place are right (three quarters of the longer covered), 0 where the pair is not that of any
+    press nearby; what is doubtful (a part of a key, an echo of one) is left out."""
+    rows, labels = [], []
+    for digit in digits:
+        a, b = digit.onset_sample / signals.RATE_HZ, digit.end_sample / signals.RATE_HZ
+        best, key = 0.0, ""
+        for press in presses:
+            common = min(b, press.end_s) - max(a, press.onset_s)
+            share = common / max(press.end_s - press.onset_s, b - a)
+            if share > best:
+                best, key = share, press.key
+        if best > 0.75 and key == digit.value:
+            rows.append(digit.burst.features)
+            labels.append(1.0)
+        elif digit.value not in {p.key for p in presses if p.onset_s - 0.2 < b and p.end_s + 0.2 > a}:
+            rows.append(digit.burst.features)
+            labels.append(0.0)
+    return np.array(rows).reshape(-1, len(FEATURES)), np.array(labels)
+
+
+def negatives(minutes: list[Wave]) -> Rows:
+    rows = [digit.burst.features for x in minutes for digit in heard(x)]
+    return np.array(rows).reshape(-1, len(FEATURES)), np.zeros(len(rows))
+
+
+def data(seed: int, languages: tuple[str, ...], strings: int, minutes: int) -> dict[str, Rows]:
+    """Everything of one seed, by kind."""
+    rng = np.random.default_rng(seed)
+    spoken = [corpus.spoken_minute(rng) for _ in range(minutes)]
+    tunes = [signals.music(60.0, rng) for _ in range(minutes)]
+    people = [x for _, x in zip(range(minutes), corpus.prompt_minutes(languages), strict=False)]
+    hiss = [signals.noise(60 * signals.RATE_HZ, -20.0, rng) for _ in range(max(1, minutes // 8))]
+    under = np.concatenate(spoken[: max(2, minutes // 4)] + people[: minutes // 4])
+    kept = [
+        labelled(heard(x), presses)
+        for x, presses in (impaired_string(rng, under, np.concatenate(tunes[:4])) for _ in range(strings))
+    ]
+    double = [a[: len(b)] + 0.7 * b[: len(a)] for a, b in zip(spoken[: minutes // 2], people, strict=False)]
+    return {
+        "keys": (np.concatenate([k[0] for k in kept]), np.concatenate([k[1] for k in kept])),
+        "spoken": negatives(spoken),
+        "people": negatives(people),
+        "double": negatives(double),
+        "music": negatives(tunes),
+        "noise": negatives(hiss),
+    }
+
+
+def expand(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return x
+
+
+def train(rows: Rows, seed: int, epochs: int = 400) -> dict[str, NDArray[np.float64]]:
+    """One hidden layer of tanh units, logistic loss, Adam, weight decay; returns the weights."""
+    features, labels = rows
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    x = np.clip((features - mean) / scale, -4.0, 4.0)
+    weight = np.where(labels > 0, 0.5 / max(labels.mean(), 1e-6), 0.5 / max(1 - labels.mean(), 1e-6))
+    rng = np.random.default_rng(seed)
+    p = [
+        rng.standard_normal((x.shape[1], HIDDEN)) / np.sqrt(x.shape[1]),
+        np.zeros(HIDDEN),
+        rng.standard_normal(HIDDEN) / np.sqrt(HIDDEN),
+        np.zeros(1),
+    ]
+    first, second, step = [np.zeros_like(q) for q in p], [np.zeros_like(q) for q in p], 0
+    for epoch in range(epochs):
+        rate = 0.01 * 0.5 * (1 + np.cos(np.pi * epoch / epochs)) + 1e-5
+        for chosen in np.array_split(rng.permutation(len(x)), max(1, len(x) // 512)):
+            step += 1
+            hidden = np.tanh(x[chosen] @ p[0] + p[1])
+            odds = hidden @ p[2] + p[3]
+            error = (1.0 / (1.0 + np.exp(-odds)) - labels[chosen]) * weight[chosen] / len(chosen)
+            back = np.outer(error, p[2]) * (1.0 - hidden**2)
+            gradients = [
+                x[chosen].T @ back + 2e-4 * p[0],
+                back.sum(0),
+                hidden.T @ error + 2e-4 * p[2],
+                error.sum(keepdims=True),
+            ]
+            for i, g in enumerate(gradients):
+                first[i] = 0.9 * first[i] + 0.1 * g
+                second[i] = 0.999 * second[i] + 0.001 * g**2
+                p[i] = p[i] - rate * (first[i] / (1 - 0.9**step)) / (np.sqrt(second[i] / (1 - 0.999**step)) + 1e-8)
+    return {"mean": mean, "scale": scale, "hidden": p[0], "hidden_bias": p[1], "output": p[2], "bias": p[3]}
+
+
+def log_odds(weights: dict[str, NDArray[np.float64]], features: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = np.clip((features - weights["mean"]) / weights["scale"], -4.0, 4.0)
+    out: NDArray[np.float64] = (
+        np.tanh(x @ weights["hidden"] + weights["hidden_bias"]) @ weights["output"] + weights["bias"]
+    )
+    return out
+
+
+def report(weights: dict[str, NDArray[np.float64]], held: dict[str, Rows], minutes: dict[str, float]) -> None:
+    """Held-out share of keys found and false bursts per hour, at several thresholds."""
+    for name, (features, labels) in held.items():
+        odds = log_odds(weights, features) if len(features) else np.zeros(0)
+        for threshold in (-2.0, 0.0, 2.0, 4.0, 6.0):
+            over = odds > threshold
+            if name == "keys":
+                print(
+                    f"{name} > {threshold:+.0f}: found {100 * over[labels > 0].mean():.2f} %, "
+                    f"wrong bursts taken {100 * over[labels == 0].mean():.2f} % of {int((labels == 0).sum())}"
+                )
+            else:
+                print(
+                    f"{name} > {threshold:+.0f}: {60 * over.sum() / max(minutes[name], 1e-9):.2f} per hour of {len(odds)} bursts"
+                )
+
+
+def write(weights: dict[str, NDArray[np.float64]], path: Path) -> None:
+    lines = [
+        '"""Weights of ``dtmf_score``, written by ``tools/dsp_train/train_dtmf.py``; do not edit.',
+        "",
+        f"Seed {TRAIN_SEED}, prompts {'/'.join(TRAIN_LANGUAGES)}; held out: seed {HELD_SEED}, {'/'.join(HELD_LANGUAGES)}.",
+        '"""',
+        "",
+    ]
+    for name, value in weights.items():
+        rounded = np.round(value, 4).tolist()
+        rows = rounded if isinstance(rounded[0], list) else [rounded]
+        lines.append(f"{name.upper()} = (")
+        lines += [f"    ({', '.join(str(v) for v in row)},)," for row in rows]
+        lines.append(")")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of material")
+    parser.add_argument("--dry-run", action="store_true", help="print the held-out results, write nothing")
+    parser.add_argument("--keep", type=Path, help="npz file to keep the material in, or to take it from")
+    options = parser.parse_args()
+    sets = material(options.scale, options.keep)
+    rows = (
+        np.concatenate([r[0] for r in sets["train"].values()]),
+        np.concatenate([r[1] for r in sets["train"].values()]),
+    )
+    print(f"{int(rows[1].sum())} keys, {int((rows[1] == 0).sum())} other bursts")
+    weights = train(rows, TRAIN_SEED)
+    spoken_minutes = {name: float(MINUTES * options.scale) for name in sets["held"]}
+    spoken_minutes["double"] /= 2
+    spoken_minutes["noise"] /= 8
+    report(weights, sets["held"], spoken_minutes)
+    if not options.dry_run:
+        write(weights, TARGET)
+
+
+STRINGS, MINUTES = 1500, 60
+
+
+def material(scale: float, keep: Path | None) -> dict[str, dict[str, Rows]]:
+    if keep is not None and keep.exists():
+        stored = np.load(keep)
+        names = sorted({key.split("|")[1] for key in stored.files})
+        return {
+            part: {n: (stored[f"{part}|{n}|x"], stored[f"{part}|{n}|y"]) for n in names} for part in ("train", "held")
+        }
+    strings, minutes = max(20, int(STRINGS * scale)), max(2, int(MINUTES * scale))
+    sets = {
+        "train": data(TRAIN_SEED, TRAIN_LANGUAGES, strings, minutes),
+        "held": data(HELD_SEED, HELD_LANGUAGES, strings // 3, minutes),
+    }
+    if keep is not None:
+        np.savez(
+            keep,
+            **{f"{p}|{n}|{c}": v for p, s in sets.items() for n, r in s.items() for c, v in zip("xy", r, strict=True)},
+        )
+    return sets
+
+
+if __name__ == "__main__":
+    main()
