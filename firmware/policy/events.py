@@ -231,13 +231,15 @@ class DigitHeard(Event):
     """A keyed digit (DTMF), presence only: its value exists nowhere outside the detector.
 
     ``at_mono_us`` is its onset, ``end_mono_us`` its end, both to the sample on the capture axis. ``strict`` is the
-    score of a command key; a loose score is enough for masking.
+    score of a command key; a loose score is enough for masking. ``continued``: the same press as the event before (a
+    tone that lasts is reported a second at a time); to be masked, not to be counted again.
     """
 
     line: int
     at_mono_us: int
     end_mono_us: int
     strict: bool
+    continued: bool = False
 
 
 @dataclass(frozen=True)
