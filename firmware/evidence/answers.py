@@ -7,6 +7,7 @@ import struct
 from collections.abc import Generator, Iterator, Sequence
 
 from firmware.evidence.bag import AnswerBag
+from firmware.store.errors import Refused
 from firmware.store.vault import CallEntry, Vault
 
 OPEN, CLOSE, META, INDEX_ENTRY = 1, 2, 4, 16
@@ -23,19 +24,20 @@ def record(kind: int, body: bytes) -> bytes:
 def add_call(vault: Vault, bag: AnswerBag, number: int, call_id: bytes) -> Generator[None, None, bool]:
     """Frames first, the sealed key last: a call that is opted out or erased while it is copied leaves only
     ciphertext without a key on the stick. Returns whether the call was handed out whole."""
-    yield from bag.add(f"{number}.tcf", vault.sealed(call_id).frames())
-    if not still_here(vault, call_id):
+    try:
+        frames = vault.sealed(call_id).frames()
+    except Refused:
         return False
-    sealed = vault.sealed(call_id)
+    yield from bag.add(f"{number}.tcf", frames)
+    try:
+        sealed = vault.sealed(call_id)
+    except Refused:
+        return False
     records = record(OPEN, sealed.open_entry)
     if sealed.meta_entry is not None:
         records += record(META, sealed.meta_entry)
     yield from bag.add(f"{number}.key", iter([records + record(CLOSE, sealed.close_entry)]))
     return True
-
-
-def still_here(vault: Vault, call_id: bytes) -> bool:
-    return any(entry.call_id == call_id for entry in vault.calls())
 
 
 def add_index(vault: Vault, bag: AnswerBag) -> Generator[None, None, int]:
@@ -49,9 +51,10 @@ def add_index(vault: Vault, bag: AnswerBag) -> Generator[None, None, int]:
 
 def _index_records(vault: Vault, entries: Sequence[CallEntry]) -> Iterator[bytes]:
     for entry in entries:
-        if not still_here(vault, entry.call_id):
+        try:
+            meta = vault.sealed(entry.call_id).meta_entry
+        except Refused:  # opted out or erased since the list was made: it is not there any more, and not in the index
             continue
-        meta = vault.sealed(entry.call_id).meta_entry
         if meta is not None:
             yield record(META, meta)
         yield record(INDEX_ENTRY, entry.index_body())

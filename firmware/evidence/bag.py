@@ -9,7 +9,8 @@ replaced on a FAT stick that may vanish at any moment. So the four small tag fil
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 
 from firmware.evidence.courier import Courier
 from firmware.ports import Stick
@@ -58,7 +59,7 @@ class AnswerBag:
         digest, _ = yield from self._write("tagmanifest-sha512.txt", iter([tag_manifest]))
         yield from self._courier.call(self._stick.sync)
         for name, expected in (*self._payload, *self._tags, ("tagmanifest-sha512.txt", digest)):
-            yield from self._courier.call(lambda name=name, expected=expected: self._compare(name, expected))
+            yield from self._courier.call(partial(self._compare, name, expected))
         return hashlib.sha256(tag_manifest).digest()
 
     def _write(self, name: str, chunks: Iterator[bytes]) -> Generator[None, None, tuple[str, int]]:
@@ -72,11 +73,8 @@ class AnswerBag:
                 length += len(chunk)
                 yield chunk
 
-        yield from self._courier.send(self._taker(name), passing())
+        yield from self._courier.send(partial(self._stick.write, f"{self._directory}/{name}"), passing())
         return digest.hexdigest(), length
-
-    def _taker(self, name: str) -> Callable[[Iterator[bytes]], None]:
-        return lambda chunks: self._stick.write(f"{self._directory}/{name}", chunks)
 
     def _compare(self, name: str, expected: str) -> None:
         digest = hashlib.sha512()

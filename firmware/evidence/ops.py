@@ -4,14 +4,15 @@ An op answers with :class:`Result`: sentences for REPLY.txt, the calls to hand o
 refusal of the vault, which alone knows whether a call is held or gone.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from firmware.evidence import pack
 from firmware.evidence.fields import FieldError, utc_text
 from firmware.evidence.judge import Refusal
 from firmware.evidence.order import Op, Order
-from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT
+from firmware.evidence.site import NOTICE_DOCUMENT, NOTICE_VERSION_DOCUMENT, SITE_DOCUMENT, SiteFacts
+from firmware.policy.retention import Period
 from firmware.store.errors import Refused
 from firmware.store.vault import CallEntry, Vault
 
@@ -41,17 +42,30 @@ class Result:
     refusal: Refusal | None = None
 
 
+@dataclass(frozen=True)
+class Attachment:
+    """The checked file of a NOTICE or SETTINGS order; ``site``: what new settings say."""
+
+    data: bytes
+    site: SiteFacts | None
+
+
+NOTHING_ATTACHED = Attachment(b"", None)
+
+
 def carry_out(
-    vault: Vault, order: Order, line_names: tuple[str, ...], attached: bytes
+    vault: Vault, order: Order, chosen: Sequence[CallEntry], attached: Attachment
 ) -> Generator[None, None, Result]:
-    """``attached``: the checked file of a NOTICE or SETTINGS order. Yields between calls."""
-    result = Result()
+    """``chosen``: what :func:`select` found for an EXPORT. Yields between calls."""
+    result = Result(export=list(chosen))
     if order.op is Op.EXPORT:
-        _select(vault, order, line_names, result)
+        _tell_missing(order, result)
     elif order.op in _PER_CALL:
         yield from _each_call(vault, order, result)
-    elif order.op in (Op.NOTICE, Op.SETTINGS):
-        _put_document(vault, order, attached, result)
+    elif order.op is Op.NOTICE:
+        _put_notice(vault, order, attached, result)
+    elif order.op is Op.SETTINGS:
+        _put_settings(vault, attached, result)
     elif order.op is Op.KEYS:
         _change_keys(vault, order, result)
     elif order.op is Op.TIME:
@@ -63,24 +77,29 @@ def carry_out(
 # -------------------------------------------------------------------------------------------------------- export
 
 
-def _select(vault: Vault, order: Order, line_names: tuple[str, ...], result: Result) -> None:
+def select(vault: Vault, order: Order, line_names: Sequence[str]) -> list[CallEntry]:
+    """The retained calls that an EXPORT asks for, oldest first; empty for every other op."""
+    if order.op is not Op.EXPORT:
+        return []
     here = vault.calls()
     if order.calls:
         wanted = set(order.calls)
-        result.export = [entry for entry in here if entry.call_id in wanted]
-        missing = len(wanted) - len(result.export)
-        if missing:
-            result.sentences.append(
-                f"{missing} of the calls named are not here: never kept, at their limit, erased or opted out."
-            )
-        return
+        return [entry for entry in here if entry.call_id in wanted]
     assert order.from_utc_ms is not None
     assert order.to_utc_ms is not None
     lines = {line_names.index(name) for name in order.lines} or set(range(len(line_names)))
-    result.export = [
+    return [
         entry for entry in here if entry.line in lines and order.from_utc_ms <= entry.opened_utc_ms < order.to_utc_ms
     ]
-    if not result.export:
+
+
+def _tell_missing(order: Order, result: Result) -> None:
+    missing = len(order.calls) - len(result.export)
+    if order.calls and missing:
+        result.sentences.append(
+            f"{missing} of the calls named are not here: never kept, at their limit, erased or opted out."
+        )
+    elif not result.export:
         result.sentences.append("No call on this recorder began in that time.")
 
 
@@ -145,15 +164,21 @@ def _each_call(vault: Vault, order: Order, result: Result) -> Generator[None, No
 # ---------------------------------------------------------------------------------------------------- the others
 
 
-def _put_document(vault: Vault, order: Order, attached: bytes, result: Result) -> None:
-    name, what = (
-        (NOTICE_DOCUMENT, f"The new notice, version {order.version}, is in force from the next call on.")
-        if order.op is Op.NOTICE
-        else (SITE_DOCUMENT, "The new site settings are in force.")
-    )
-    vault.put_document(name, attached)
-    result.changed.append(name)
-    result.sentences.append(what)
+def _put_notice(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:
+    assert order.version is not None
+    vault.put_document(NOTICE_DOCUMENT, attached.data)
+    vault.put_document(NOTICE_VERSION_DOCUMENT, order.version.encode("ascii"))
+    result.changed.append(NOTICE_DOCUMENT)
+    result.sentences.append(f"The new notice, version {order.version}, is in force from the next call on.")
+
+
+def _put_settings(vault: Vault, attached: Attachment, result: Result) -> None:
+    """The period first: were the power cut between the two, no call would be kept for longer than either says."""
+    assert attached.site is not None
+    vault.change_retention(Period(attached.site.retention_months, attached.site.retention_days))
+    vault.put_document(SITE_DOCUMENT, attached.data)
+    result.changed.append(SITE_DOCUMENT)
+    result.sentences.append("The new site settings are in force.")
 
 
 def check_keys(order: Order) -> str | None:
@@ -169,8 +194,8 @@ def check_keys(order: Order) -> str | None:
 def _change_keys(vault: Vault, order: Order, result: Result) -> None:
     vault.change_keys(pack.recipients(order.recipient_keys), pack.request_keys(order.request_keys))
     result.sentences.append(
-        f"New calls are sealed to {len(order.recipient_keys)} recipients and {len(order.request_keys)} persons may give "
-        "orders from now on; calls sealed before stay sealed to the earlier recipients until their limit."
+        f"New calls are sealed to {len(order.recipient_keys)} recipients and {len(order.request_keys)} persons may "
+        "give orders from now on; calls sealed before stay sealed to the earlier recipients until their limit."
     )
 
 

@@ -10,16 +10,20 @@ NOTICE_BYTES_MAX = 4 * 1024 * 1024
 
 SITE_DOCUMENT = "site"
 NOTICE_DOCUMENT = "notice"
+NOTICE_VERSION_DOCUMENT = "notice_version"
+"""Set by a NOTICE order; until then the version is the one of the site's settings."""
 
 
 @dataclass(frozen=True)
 class SiteFacts:
-    """``line_names`` in the order of the line numbers; ``retention_months`` 1 or 2."""
+    """``line_names`` in the order of the line numbers; ``retention_days`` other than 0 replaces the months, which are
+    then 0 (policy/retention.Period)."""
 
     line_names: tuple[str, ...]
     retention_months: int
     supervisor_may_export: bool
     notice_version: str
+    retention_days: int = 0
 
 
 ReadSite = Callable[[str], SiteFacts]

@@ -15,8 +15,8 @@ stick does (pulled, full, lying, endless), only the export fails; what the vault
 import hashlib
 import hmac
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
 
 from firmware.evidence import answers
 from firmware.evidence import order as orders
@@ -26,7 +26,7 @@ from firmware.evidence.fields import FieldError, utc_text
 from firmware.evidence.judge import Circumstances, Refusal, judge, signers
 from firmware.evidence.note import NOTE_BYTES_MAX, BadSignature, Note, NoteError, parse
 from firmware.evidence.notice import check_notice
-from firmware.evidence.ops import CALLS_MAX, Result, carry_out, check_keys
+from firmware.evidence.ops import CALLS_MAX, NOTHING_ATTACHED, Attachment, Result, carry_out, check_keys, select
 from firmware.evidence.order import NOTICE_FILE, ORDER_FILE, SITE_FILE, Op, Order
 from firmware.evidence.pack import enrol_path, enrol_text
 from firmware.evidence.replies import done, refused
@@ -41,7 +41,6 @@ ATTACHED_FILES = {Op.NOTICE: (NOTICE_FILE, NOTICE_BYTES_MAX), Op.SETTINGS: (SITE
 REPLIES_MAX = 20
 
 Step = Report | None
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class _Read:
     order: Order
     data: bytes
     signed: tuple[RequestKey, ...]
-    attached: bytes = b""
+    attached: Attachment = NOTHING_ATTACHED
 
 
 class _Stop(Exception):
@@ -103,11 +102,14 @@ class Visit:
         if refusal is not None:
             raise _Stop(refusal, order=order)
         read = yield from self._with_attachment(read)
+        chosen = select(self._vault, order, site.line_names)
+        if len(chosen) > CALLS_MAX:
+            raise _Stop(Refusal.TOO_MANY, f"It covers {len(chosen)} calls, and one answer may have {CALLS_MAX}.", order)
         directory = f"TACET/{self._device_id}/{order.order_id.hex()}"
-        if (yield from self._courier.call(lambda: self._stick.exists(directory))):
+        if (yield from self._courier.call(partial(self._stick.exists, directory))):
             raise _Stop(Refusal.ALREADY_USED, "An answer to it is on this stick already.", order)
         self._remember(read)
-        result = yield from carry_out(self._vault, order, site.line_names, read.attached)
+        result = yield from carry_out(self._vault, order, chosen, read.attached)
         yield from (DocumentChanged(name) for name in result.changed)
         if result.refusal is not None:
             raise _Stop(result.refusal, " ".join(result.sentences) or None, order)
@@ -115,7 +117,7 @@ class Visit:
 
     def _read_order(self) -> Generator[None, None, _Read]:
         try:
-            data = yield from self._courier.call(lambda: self._stick.read(ORDER_FILE, NOTE_BYTES_MAX))
+            data = yield from self._courier.call(partial(self._stick.read, ORDER_FILE, NOTE_BYTES_MAX))
         except OSError:
             raise _Stop(Refusal.UNREADABLE) from None
         if data is None:
@@ -151,19 +153,26 @@ class Visit:
             return read
         path, limit = ATTACHED_FILES[order.op]
         try:
-            data = yield from self._courier.call(lambda: self._stick.read(path, limit))
+            data = yield from self._courier.call(partial(self._stick.read, path, limit))
         except OSError:
             data = None
         if data is None or not hmac.compare_digest(hashlib.sha256(data).digest(), order.sha256 or b""):
             raise _Stop(Refusal.ATTACHMENT, order=order)
+        return replace(read, attached=Attachment(data, self._checked(order, data)))
+
+    def _checked(self, order: Order, data: bytes) -> SiteFacts | None:
+        """The facts of new settings; a notice has none. Raises _Stop."""
         try:
             if order.op is Op.NOTICE:
                 check_notice(data)
-            else:
-                self._read_site(data.decode("utf-8"))
+                return None
+            site = self._read_site(data.decode("utf-8"))
         except ValueError as error:
             raise _Stop(Refusal.SETTINGS_REFUSED, str(error), order) from None
-        return _Read(order, read.data, read.signed, data)
+        lines = self._vault.charter.lines
+        if len(site.line_names) != lines:
+            raise _Stop(Refusal.SETTINGS_REFUSED, f"This recorder was provisioned for {lines} lines.", order)
+        return site
 
     def _remember(self, read: _Read) -> None:
         """Steps 1 and 2."""
@@ -187,8 +196,6 @@ class Visit:
 
     def _answer(self, read: _Read, result: Result, directory: str) -> Generator[Step, None, None]:
         order = read.order
-        if len(result.export) > CALLS_MAX:
-            raise _Stop(Refusal.TOO_MANY, f"It covers {len(result.export)} calls.", order)
         bag = AnswerBag(self._stick, self._courier, directory)
         yield from bag.add("order.txt", iter([read.data]))
         given = yield from self._add_calls(bag, order, result)
@@ -205,14 +212,11 @@ class Visit:
     def _add_calls(self, bag: AnswerBag, order: Order, result: Result) -> Generator[None, None, list[CallEntry]]:
         given: list[CallEntry] = []
         for number, entry in enumerate(result.export, 1):
-            if not answers.still_here(self._vault, entry.call_id):
-                result.sentences.append("A call was erased or opted out meanwhile and was not given out.")
-                continue
             self._vault.log("DISCLOSE", {"order": order.order_id, "call": entry.call_id})
             if (yield from answers.add_call(self._vault, bag, number, entry.call_id)):
                 given.append(entry)
             else:
-                result.sentences.append("A call was erased or opted out meanwhile; its key was not given out.")
+                result.sentences.append("A call was erased or opted out meanwhile and was not given out.")
         return given
 
     def _bag_info(self, order: Order) -> list[tuple[str, str]]:
@@ -226,7 +230,7 @@ class Visit:
     def _enrol(self) -> Generator[None, None, None]:
         """Every stick that was obeyed also carries the recorder's identity, so that any desk can pin it."""
         path = enrol_path(self._device_id)
-        if not (yield from self._courier.call(lambda: self._stick.exists(path))):
+        if not (yield from self._courier.call(partial(self._stick.exists, path))):
             yield from self._courier.send(
                 lambda chunks: self._stick.write(path, chunks), iter([enrolment(self._vault)])
             )
@@ -236,14 +240,10 @@ class Visit:
         places = [f"TACET/{self._device_id}/{order.order_id.hex()}/REPLY.txt"] if order is not None else []
         places += ["TACET/REPLY.txt", *(f"TACET/REPLY-{number}.txt" for number in range(2, REPLIES_MAX + 1))]
         for place in places:
-            if (yield from self._courier.call(lambda place=place: self._stick.exists(place))):
-                continue
-            yield from self._courier.send(
-                lambda chunks, place=place: self._stick.write(place, chunks),  # type: ignore[misc]
-                iter([text]),
-            )
-            yield from self._courier.call(self._stick.sync)
-            return
+            if not (yield from self._courier.call(partial(self._stick.exists, place))):
+                yield from self._courier.send(partial(self._stick.write, place), iter([text]))
+                yield from self._courier.call(self._stick.sync)
+                return
 
     def _now_text(self) -> str:
         return utc_text(self._vault.now_utc_ms())

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from firmware.store.keys import key_id_of
 from tools.desk import keys as key_files
-from tools.desk.errors import AlreadyThere, Damaged, DeskError
+from tools.desk.errors import AlreadyThere, Damaged, DeskError, WrongPassphrase
 from tools.desk.files import write_file
 from tools.desk.home import Home
 from tools.desk.keys import Person, Unlocked
@@ -23,7 +23,7 @@ def make_keys(path: Path, role: str, passphrases: dict[str, str]) -> Home:
     for passphrase in passphrases.values():
         key_files.check_passphrase(passphrase)
     if len(set(passphrases.values())) != len(passphrases):
-        raise key_files.WrongPassphrase("Each key needs a passphrase of its own; nothing was changed.")
+        raise WrongPassphrase("Each key needs a passphrase of its own; nothing was changed.")
     for name in passphrases:
         if (path / f"{name}.key").exists():
             raise AlreadyThere(f"{path / f'{name}.key'} exists already; nothing was changed.")

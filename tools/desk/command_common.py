@@ -1,7 +1,6 @@
 """Options and steps that several commands share."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from tools.desk import passphrase
@@ -9,9 +8,6 @@ from tools.desk.errors import NotFound
 from tools.desk.home import Home
 from tools.desk.keys import Unlocked, unlock
 from tools.desk.times import now_utc_ms, parse_time
-
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-Run = Callable[[argparse.Namespace], int]
 
 
 def time_argument(text: str) -> int:

@@ -109,8 +109,8 @@ def run_invite(arguments: argparse.Namespace) -> int:
     home = Home.open(arguments.home)
     person = ceremony.invite(home, arguments.public)
     print(
-        f"Enrolled the {person.role} {person.request_key().key_id.hex()} in this home: the next pack carries their keys; "
-        "recorders in service learn them by `order keys`."
+        f"Enrolled the {person.role} {person.request_key().key_id.hex()} in this home: the next pack carries "
+        "their keys; recorders in service learn them by `order keys`."
     )
     return 0
 

@@ -16,9 +16,11 @@ def site_facts(text: str) -> SiteFacts:
         site = parse_site(text)
     except ValueError as error:
         raise Refused(f"The site settings are refused: {error}") from None
+    days: int = site.of("retention", "days")
     return SiteFacts(
         line_names=tuple(line.name for line in site.lines),
-        retention_months=site.of("retention", "months"),
+        retention_months=0 if days else site.of("retention", "months"),
+        retention_days=days,
         supervisor_may_export=site.of("desk", "supervisor_may_export"),
         notice_version=site.of("notice", "version"),
     )

@@ -1,0 +1,371 @@
+"""Taking the answers on a stick into the home: pin, copy, verify the copy, index, follow erasures and holds.
+
+The copy is verified, not the stick: what was checked is what is kept. Nothing that does not match the pinned identity
+is taken in; what is merely damaged is named and the rest stays usable.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from firmware.policy.records import CallMeta, Outcome
+from firmware.policy.retention import TWO_MONTHS, Period
+from firmware.store.errors import BadSeal, Malformed
+from firmware.store.frame import Piece
+from firmware.units import SAMPLE_RATE_HZ
+from tools.desk import retention
+from tools.desk.bundle import (
+    DEVICE_DIRECTORY,
+    SMALL_BYTES_MAX,
+    Bundle,
+    enrolled_genesis,
+    find_bundles,
+    limit_utc_ms,
+    read_bundle,
+)
+from tools.desk.callfile import CallFile, IndexEntry, open_meta, open_pieces
+from tools.desk.desk import Desk
+from tools.desk.errors import DeskError, MediumFailed, NotFound, NotVerified, Refused
+from tools.desk.files import make_directory, read_if_there
+from tools.desk.findings import Finding, Severity
+from tools.desk.home import Device
+from tools.desk.library import CallRow
+from tools.desk.site import site_facts
+
+_PART_OF_ANSWER = re.compile(
+    r"bagit\.txt|bag-info\.txt|(tag)?manifest-sha512\.txt|REPLY\.txt|data/order\.txt|data/audit\.log"
+    r"|data/certificates\.txt|data/health\.txt|data/site\.toml|data/[0-9]{1,6}\.(tcf|key)|data/index/[0-9]{1,6}\.key"
+)
+FILES_MAX = 100_000
+OUTCOMES = tuple(Outcome)
+HOLD_EVENTS = frozenset({"HOLD", "CONFIRM", "EXTEND", "KEEP"})
+
+
+@dataclass
+class Imported:
+    """What one `import` did. ``pinned``: recorders whose fingerprint was seen for the first time."""
+
+    answers: list[str] = field(default_factory=list)
+    calls: int = 0
+    indexed: int = 0
+    erased: int = 0
+    skipped: int = 0
+    pinned: list[Device] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
+    refused: bool = False
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def worst(self) -> Severity | None:
+        return max((finding.severity for finding in self.findings), default=None)
+
+
+def import_stick(desk: Desk, stick: Path) -> Imported:
+    """Raises NotFound (nothing of a recorder there), NotVerified (another identity than the pinned one),
+    MediumFailed."""
+    if not (stick / "TACET").is_dir():
+        raise NotFound(f"There is nothing of a recorder on {stick} (no directory TACET).")
+    result = Imported()
+    _pin_all(desk, stick, result)
+    _read_replies(stick, result)
+    known = desk.library.answers()
+    fresh = []
+    for directory in find_bundles(stick):
+        if directory.name in known:
+            result.skipped += 1
+        elif (directory / "tagmanifest-sha512.txt").exists():
+            fresh.append(_take(desk, directory))
+    for bundle in sorted(fresh, key=lambda bundle: bundle.last_seq):
+        _index(desk, bundle, result)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------- identity
+
+
+def _pin_all(desk: Desk, stick: Path, result: Imported) -> None:
+    for directory in sorted((stick / "TACET").iterdir()):
+        if DEVICE_DIRECTORY.fullmatch(directory.name) and directory.is_dir() and directory.name != "PROVISION":
+            _pin(desk, stick, directory.name, result)
+
+
+def _pin(desk: Desk, stick: Path, device_id: str, result: Imported) -> None:
+    """The first sight of a recorder pins its first signing key; a different one later is refused."""
+    genesis = enrolled_genesis(stick, device_id)
+    known = {device.device_id: device for device in desk.home.devices()}
+    device = known.get(device_id)
+    if genesis is None:
+        return
+    fingerprint = sha256(genesis).digest()
+    if device is not None and device.fingerprint is not None:
+        if device.fingerprint != fingerprint:
+            raise NotVerified(
+                f"{device_id} on this stick has another fingerprint than the one this home pinned; nothing was taken "
+                "in. It is another recorder or a forgery: compare the label."
+            )
+        return
+    if device is None:
+        device = Device(device_id, device_id.startswith("SIM-"), desk.home.device_directory(device_id))
+    pinned = replace(device, fingerprint=fingerprint, genesis_public=genesis)
+    desk.home.save_device(pinned)
+    desk.home.log.append("PIN", desk.now_utc_ms, {"device": device_id, "fingerprint": fingerprint.hex()})
+    result.pinned.append(pinned)
+
+
+def _read_replies(stick: Path, result: Imported) -> None:
+    paths = [*sorted((stick / "TACET").glob("REPLY*.txt")), *sorted((stick / "TACET").glob("*/*/REPLY*.txt"))]
+    for path in paths:
+        data = read_if_there(path, SMALL_BYTES_MAX) if not path.is_symlink() else None
+        text = (data or b"").decode("utf-8", "replace").replace("\r\n", "\n").strip()
+        if text:
+            result.replies.append("".join(c for c in text if c.isprintable() or c == "\n"))
+            result.refused = result.refused or text.startswith("REFUSED")
+
+
+# ----------------------------------------------------------------------------------------------------- the copy
+
+
+def _take(desk: Desk, directory: Path) -> Bundle:
+    """The copy, verified. Raises NotVerified when it is not of the pinned recorder; the copy is then removed."""
+    device_id = directory.parent.name
+    target = retention.bag_directory(desk.home, device_id, directory.name)
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)
+    for name in _listed(directory):
+        _copy(directory / name, part / name)
+    part.rename(target)
+    device = {device.device_id: device for device in desk.home.devices()}.get(device_id)
+    pinned = device.fingerprint if device is not None else None
+    genesis = device.genesis_public if device is not None else None
+    bundle = read_bundle(target, genesis, pinned)
+    if pinned is not None and not bundle.chain.anchored:
+        shutil.rmtree(target, ignore_errors=True)
+        raise NotVerified(f"The answer {directory.name} is not of the recorder {device_id}; it was not taken in.")
+    return bundle
+
+
+def _listed(directory: Path) -> list[str]:
+    names = []
+    for root, directories, files in os.walk(directory):
+        directories[:] = [name for name in directories if not (Path(root) / name).is_symlink()]
+        for file in files:
+            name = (Path(root) / file).relative_to(directory).as_posix()
+            if _PART_OF_ANSWER.fullmatch(name):
+                names.append(name)
+        if len(names) > FILES_MAX:
+            raise Refused(f"The answer {directory.name} has more files than any recorder writes; it was not taken in.")
+    return sorted(names)
+
+
+def _copy(source: Path, target: Path) -> None:
+    make_directory(target.parent)
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(source, flags), "rb") as reading, target.open("xb") as writing:
+            shutil.copyfileobj(reading, writing, 1024 * 1024)
+            writing.flush()
+            os.fsync(writing.fileno())
+    except OSError as error:
+        raise MediumFailed(f"{source} could not be copied: {error.strerror}; import the stick again.") from None
+
+
+# ------------------------------------------------------------------------------------------------------ the index
+
+
+@dataclass(frozen=True)
+class _Site:
+    line_names: tuple[str, ...]
+    period: Period
+
+
+def _site(bundle: Bundle) -> _Site:
+    """The settings in force on the recorder; where they cannot be read, the notice's own promise."""
+    text = (read_if_there(bundle.directory / "data/site.toml", SMALL_BYTES_MAX) or b"").decode("utf-8", "replace")
+    try:
+        facts = site_facts(text)
+    except DeskError:
+        return _Site((), TWO_MONTHS)
+    return _Site(facts.line_names, Period(facts.retention_months, facts.retention_days))
+
+
+def _line_name(site: _Site, line: int) -> str:
+    return site.line_names[line] if line < len(site.line_names) else f"line{line + 1}"
+
+
+def _index(desk: Desk, bundle: Bundle, result: Imported) -> None:
+    site = _site(bundle)
+    newest = bundle.last_seq >= desk.library.state_seq(bundle.device_id)
+    if newest:
+        result.erased += _follow_fates(desk, bundle)
+        for entry in bundle.index:
+            _put_index_entry(desk, bundle, site, entry)
+        result.indexed += len(bundle.index)
+    for call in bundle.calls:
+        row = read_row(desk, bundle, site, call)
+        if row.limit_utc_ms > desk.now_utc_ms or row.held:
+            desk.library.put([row])
+            result.calls += 1
+        else:
+            retention.destroy_copies(desk.home, row)
+    if newest:
+        desk.library.set_state_seq(bundle.device_id, bundle.last_seq)
+    desk.library.add_answer(bundle.directory.name, bundle.device_id, desk.now_utc_ms)
+    desk.home.log.append(
+        "IMPORT",
+        desk.now_utc_ms,
+        {"bag": bundle.directory.name, "device": bundle.device_id, "calls": len(bundle.calls)},
+    )
+    result.answers.append(bundle.directory.name)
+    result.findings += bundle.findings.items
+
+
+def _follow_fates(desk: Desk, bundle: Bundle) -> int:
+    """Erasures and opt-outs reach the copies here; reviews of holds are taken over."""
+    erased = 0
+    for line in bundle.chain.lines:
+        call_id = line.fields.get("call", "")
+        if line.seq <= desk.library.state_seq(bundle.device_id) or not desk.library.has(call_id):
+            continue
+        if line.event == "DESTROYED" and line.fields.get("op") in ("erase", "opt_out"):
+            retention.erase(desk.home, desk.library, desk.library.get(call_id), desk.now_utc_ms, line.fields["op"])
+            erased += 1
+        elif line.event in HOLD_EVENTS:
+            review = int(line.fields.get("review") or 0) or None
+            desk.library.update(call_id, held=True, provisional=line.event == "KEEP", review_utc_ms=review)
+        elif line.event in ("RELEASE", "LAPSE"):
+            desk.library.update(call_id, held=False, provisional=False, review_utc_ms=None)
+    return erased
+
+
+def _hold_state(bundle: Bundle, call_id: str, held: bool) -> dict[str, Any]:
+    """Whether a held call is held provisionally, and until when, by the newest lines about it."""
+    lines = [line for line in bundle.chain.lines if line.fields.get("call") == call_id and line.event in HOLD_EVENTS]
+    if not held or not lines:
+        return {"held": held, "provisional": False, "review_utc_ms": None}
+    placed = [line.event for line in lines if line.event != "EXTEND"]
+    review = int(lines[-1].fields.get("review") or 0) or None
+    return {"held": True, "provisional": placed[-1:] == ["KEEP"], "review_utc_ms": review}
+
+
+def _put_index_entry(desk: Desk, bundle: Bundle, site: _Site, entry: IndexEntry) -> None:
+    call_id = entry.call_id.hex()
+    state = _hold_state(bundle, call_id, entry.held != 0)
+    if desk.library.has(call_id):
+        desk.library.update(call_id, **state)
+        return
+    row = CallRow(
+        call_id=call_id,
+        device=bundle.device_id,
+        line=entry.line,
+        line_name=_line_name(site, entry.line),
+        outcome=OUTCOMES[entry.outcome - 1] if 1 <= entry.outcome <= len(OUTCOMES) else "unknown",
+        started_utc_ms=entry.opened_utc_ms,
+        ended_utc_ms=entry.closed_utc_ms,
+        limit_utc_ms=limit_utc_ms(entry.opened_utc_ms, site.period),
+        **state,
+    )
+    meta = _meta(desk, bundle, entry.meta_body, entry.opened_utc_ms, row.call_id)
+    row = with_meta(row, meta)
+    if row.limit_utc_ms > desk.now_utc_ms or row.held:
+        desk.library.put([row])
+
+
+def _meta(desk: Desk, bundle: Bundle, body: bytes | None, opened_utc_ms: int, call_id: str) -> CallMeta | None:
+    if body is None:
+        return None
+    try:
+        return open_meta(body, bundle.device_id, opened_utc_ms, desk.person)
+    except BadSeal:
+        bundle.findings.damaged(f"call {call_id}", "its number and times are not sealed to this person")
+    except Malformed:
+        bundle.findings.damaged(f"call {call_id}", "its META is malformed")
+    return None
+
+
+def with_meta(row: CallRow, meta: CallMeta | None) -> CallRow:
+    if meta is None:
+        return row
+    rest = {
+        "rule": meta.rule,
+        "evidence": [[word, ms] for word, ms in meta.evidence],
+        "notice": {
+            "version": meta.notice.version,
+            "sha256": meta.notice.sha256.hex(),
+            "played_ms": meta.notice.played_ms,
+            "source": meta.notice.source,
+            "offset_ms": meta.notice.offset_ms,
+        },
+        "ended": meta.ended.value,
+        "quality": None if meta.quality is None else vars(meta.quality),
+        "caller_id": meta.caller_id,
+        "payment_presses_ms": list(meta.payment_presses_ms),
+        "keep_pressed": meta.keep_pressed,
+    }
+    return replace(
+        row,
+        direction=meta.direction.value,
+        number=meta.number,
+        number_absence=meta.number_absence.value if meta.number_absence is not None else None,
+        caller_name=meta.caller_name,
+        ended_utc_ms=meta.ended_utc_ms or row.ended_utc_ms,
+        samples=meta.samples * row.rate_hz // SAMPLE_RATE_HZ,
+        meta=rest,
+    )
+
+
+def read_row(desk: Desk, bundle: Bundle, site: _Site, call: CallFile) -> CallRow:
+    """Verifies and opens every frame once; what is wrong is in the bundle's findings."""
+    call_id = call.open.call_id.hex()
+    before = len(bundle.findings.items)
+    known = desk.library.get(call_id) if desk.library.has(call_id) else None
+    row = CallRow(
+        call_id=call_id,
+        device=bundle.device_id,
+        line=call.open.line,
+        line_name=_line_name(site, call.open.line),
+        outcome=call.close.outcome.value,
+        started_utc_ms=call.open.opened_utc_ms,
+        ended_utc_ms=call.close.closed_utc_ms,
+        limit_utc_ms=limit_utc_ms(call.open.opened_utc_ms, site.period),
+        direction=call.close.direction.value,
+        rate_hz=call.open.rate_hz,
+        held=known.held if known else False,
+        provisional=known.provisional if known else False,
+        review_utc_ms=known.review_utc_ms if known else None,
+        disclosed=known.disclosed if known else False,
+        bag=bundle.directory.name,
+        file_number=int(call.tcf.stem),
+    )
+    row = with_meta(row, _meta(desk, bundle, call.meta_body, call.open.opened_utc_ms, call_id))
+    gaps, end = _gaps(_pieces(desk, bundle, call))
+    sound = len(bundle.findings.items) == before
+    return replace(row, gaps=gaps, samples=row.samples or end, sound=sound)
+
+
+def _pieces(desk: Desk, bundle: Bundle, call: CallFile) -> Iterator[Piece]:
+    try:
+        yield from open_pieces(call, bundle.device_id, bundle.chain, desk.person, bundle.findings)
+    except BadSeal:
+        bundle.findings.damaged(call.name, "it is not sealed to this person, or it is of another call or recorder")
+
+
+def _gaps(pieces: Iterator[Piece]) -> tuple[tuple[tuple[int, int, str], ...], int]:
+    """Gaps with touching ones of one reason joined, and the end of the last piece."""
+    gaps: list[tuple[int, int, str]] = []
+    end = 0
+    for piece in pieces:
+        end = max(end, piece.first_sample + piece.samples)
+        if piece.reason is None:
+            continue
+        word = piece.reason.word
+        if gaps and gaps[-1][2] == word and gaps[-1][0] + gaps[-1][1] == piece.first_sample:
+            gaps[-1] = (gaps[-1][0], gaps[-1][1] + piece.samples, word)
+        else:
+            gaps.append((piece.first_sample, piece.samples, word))
+    return tuple(gaps), end

@@ -1,0 +1,50 @@
+"""Hearing one imported call: verified again from the copy in the home, opened, put on its time axis, and logged."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware.store.errors import BadSeal, Malformed
+from tools.desk import audio, retention
+from tools.desk.bundle import LOG_BYTES_MAX
+from tools.desk.callfile import open_pieces, read_call
+from tools.desk.desk import Desk
+from tools.desk.errors import Damaged, NotFound
+from tools.desk.files import read_file
+from tools.desk.findings import Finding, Findings
+from tools.desk.home import Device
+from tools.desk.keychain import AUDIT_LOG, follow, genesis_of
+from tools.desk.library import CallRow
+
+
+@dataclass(frozen=True)
+class Heard:
+    """``axis``: int16, sample 0 the answer, at ``row.rate_hz``. ``findings``: what of it is not sound; those stretches
+    are silence."""
+
+    row: CallRow
+    axis: audio.Sound
+    findings: tuple[Finding, ...]
+
+
+def hear(desk: Desk, call_id: str, use: str) -> Heard:
+    """``use``: a word for the log (``listen``, ``extract``). Raises NotFound, Damaged."""
+    row = desk.library.get(call_id)
+    if row.bag is None or row.file_number is None:
+        raise NotFound("This call is known from an index only; write an export order for it to hear it.")
+    directory = retention.bag_directory(desk.home, row.device, row.bag)
+    findings = Findings()
+    axis = _axis(desk, row, directory, findings)
+    desk.home.log.append("HEARD", desk.now_utc_ms, {"call": row.call_id, "by": desk.home.role, "use": use})
+    return Heard(row, axis, tuple(findings.items))
+
+
+def _axis(desk: Desk, row: CallRow, directory: Path, findings: Findings) -> audio.Sound:
+    device: Device = desk.home.find_device(row.device)
+    log = read_file(directory / AUDIT_LOG, LOG_BYTES_MAX)
+    chain = follow(log, row.device, device.genesis_public or genesis_of(log), device.fingerprint, findings)
+    try:
+        call = read_call(directory / "data" / f"{row.file_number}.key")
+        pieces = list(open_pieces(call, row.device, chain, desk.person, findings))
+    except (Malformed, BadSeal):
+        raise Damaged("The copy of this call does not open; import its stick again.") from None
+    return audio.assemble(pieces, row.samples)
