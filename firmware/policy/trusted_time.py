@@ -23,8 +23,9 @@ from enum import IntEnum
 from typing import Protocol, Self
 
 HOUR_MS = 3_600_000
-TICK_MS = 1000
-"""T grows by at least this much at each boot."""
+TICK_MS = 1
+"""T grows by at least this much at each boot. The least that orders two boots: a box that is restarted often must not
+run ahead of its own clock, for the ledger's times are T."""
 BACK_TOLERANCE_MS = 1 * HOUR_MS
 JUMP_MAX_MS = 72 * HOUR_MS
 BUDGET_CAPACITY_MS = JUMP_MAX_MS
