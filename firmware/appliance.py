@@ -80,7 +80,9 @@ class Appliance:
         self.vault = Vault.open(parts, simulation=simulation)
         self._devices = devices
         self.site = self._read_site()
-        self.writer = Writer(self.vault, threaded=threaded, lines=len(self.site.lines))
+        self.writer = Writer(
+            self.vault, threaded=threaded, lines=len(self.site.lines), now_mono_us=devices.clock.mono_us
+        )
         self.loop = Loop(
             self._settings(),
             devices.clock,

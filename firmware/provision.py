@@ -9,8 +9,7 @@ from firmware.evidence.pack import Pack, PackError, ReadFile, enrol_path, read_p
 from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, ReadSite
 from firmware.evidence.visit import enrolment
 from firmware.ports import Stick
-from firmware.store.keys import Charter
-from firmware.store.vault import Vault, VaultParts
+from firmware.store.vault import Charter, Vault, VaultParts
 
 
 def provision(

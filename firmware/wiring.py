@@ -13,6 +13,7 @@ from firmware.evidence.pack import PACK_FILE
 from firmware.policy.events import Edge, Lamp
 from firmware.ports import ErasableMemory, Pins, Stick
 from firmware.provision import enrol, provision
+from firmware.store.errors import AlreadyProvisioned
 from firmware.store.vault import Vault, VaultParts
 from hw.board import SystemdWatchdog, harden
 from hw.clock import MachineClock, SystemRtc
@@ -58,17 +59,18 @@ class Simulated:
 
     def provision(self, pack: Path, ring_bytes: int) -> None:
         """At the first start only; a state that is provisioned already is left as it is."""
-        if self.stage.disk.names():
-            return
         stick = UsbStick(str(pack))
-        provision(
-            self.parts,
-            stick.read,
-            read_site_facts,
-            simulation=True,
-            ring_bytes=ring_bytes,
-            hold_bytes=SIMULATED_HOLD_BYTES,
-        )
+        try:
+            provision(
+                self.parts,
+                stick.read,
+                read_site_facts,
+                simulation=True,
+                ring_bytes=ring_bytes,
+                hold_bytes=SIMULATED_HOLD_BYTES,
+            )
+        except AlreadyProvisioned:
+            return
         enrol(Vault.open(self.parts, simulation=True), stick)
 
     def devices(self) -> Devices:

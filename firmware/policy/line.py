@@ -146,7 +146,7 @@ class Line:
 
     def _ring(self, event: ev.RingBurst) -> Iterable[Act]:
         if self.phase is Phase.IDLE:
-            self.current = self._new_call(Direction.UNKNOWN, "1_ring_then_off_hook", event.at_mono_us)
+            self.current = self._new_call(Direction.UNKNOWN, "rule1_ring_then_off_hook", event.at_mono_us)
             self._adopt_caller_id(self.current, event.at_mono_us)
             self.phase = Phase.RINGING
         self._the_call().saw("ring", event.at_mono_us)
@@ -177,12 +177,12 @@ class Line:
 
     def _off_hook_without_ring(self, event: ev.OffHook) -> Iterable[Act]:
         during_id = self._heard_id is not None and event.at_mono_us - self._heard_id.at_mono_us < US_PER_S
-        rule = "6_off_hook_during_caller_id" if during_id else "4_off_hook_without_ring"
+        rule = "rule6_off_hook_during_caller_id" if during_id else "rule4_off_hook_without_ring"
         self._unexplained(rule, event.at_mono_us)
         return ()
 
     def _off_hook_at_boot(self, event: ev.OffHookAtBoot) -> Iterable[Act]:
-        self._unexplained("5_started_in_mid_call", event.at_mono_us)
+        self._unexplained("rule5_started_in_mid_call", event.at_mono_us)
         self._interrupted_by_boot = True
         return ()
 
@@ -196,11 +196,11 @@ class Line:
 
     def _dial_tone_unexplained(self, event: ev.ToneHeard) -> Iterable[Act]:
         if event.tone in (ev.Tone.DIAL, ev.Tone.SPECIAL_DIAL):
-            self._is_outbound("2_dial_tone_after_off_hook", event.onset_mono_us)
+            self._is_outbound("rule2_dial_tone_after_off_hook", event.onset_mono_us)
         return ()
 
     def _dialling_unexplained(self, event: ev.DigitHeard) -> Iterable[Act]:
-        self._is_outbound("2_dialling_after_off_hook", event.at_mono_us)
+        self._is_outbound("rule2_dialling_after_off_hook", event.at_mono_us)
         return ()
 
     def _is_outbound(self, rule: str, at_mono_us: int) -> None:
@@ -214,7 +214,7 @@ class Line:
         call = self._the_call()
         if event.tone in (ev.Tone.DIAL, ev.Tone.SPECIAL_DIAL) and not call.notice_played_ms:
             call.saw("dial_tone", event.onset_mono_us)
-            call.direction, call.rule = Direction.OUTBOUND, "3_dial_tone_after_ring"
+            call.direction, call.rule = Direction.OUTBOUND, "rule3_dial_tone_after_ring"
             self.phase = Phase.UNEXPLAINED
             return (StopNotice(self.line),)
         return ()
@@ -343,7 +343,7 @@ class Line:
         if self.phase is Phase.TALKING:
             self._the_call().saw("dial_tone", onset_mono_us)
             self._finish(self._the_call(), onset_mono_us, Ended.TONE)
-            self._unexplained("3_dial_tone_in_call", onset_mono_us)
+            self._unexplained("rule3_dial_tone_in_call", onset_mono_us)
             self._the_call().direction = Direction.OUTBOUND
 
     # -------------------------------------------------------------------------------------------------- end

@@ -41,7 +41,7 @@ def test_an_answered_inbound_call_is_kept_from_the_end_of_the_notice_to_the_on_h
     assert heard[-1] == samples(60.0) - 1
     assert len(heard) == heard[-1] - heard[0] + 1, "a hole in the middle"
     [row] = bench.rows()
-    assert (row.outcome, row.direction, row.rule) == (Outcome.RECORDED, Direction.INBOUND, "1_ring_then_off_hook")
+    assert (row.outcome, row.direction, row.rule) == (Outcome.RECORDED, Direction.INBOUND, "rule1_ring_then_off_hook")
     assert bench.gaps() == []
     [closed] = [command for command in bench.writer.commands if isinstance(command, CloseCall)]
     assert closed.meta.samples == samples(60.0 - ANSWER_S)
@@ -202,7 +202,7 @@ def test_a_call_going_on_when_the_recorder_starts_is_never_kept() -> None:
     bench.press(10.0, Signal.OPT_OUT, for_s=1.2)
     hang_up(bench, 40.0)
     [row] = bench.rows()
-    assert (row.outcome, row.rule) == (Outcome.UNKNOWN_DIRECTION, "5_started_in_mid_call")
+    assert (row.outcome, row.rule) == (Outcome.UNKNOWN_DIRECTION, "rule5_started_in_mid_call")
     assert bench.kept(0.0).any() == np.False_
     assert OptOut(0, None) in bench.writer.commands, "the part before the reboot must be destroyed"
 

@@ -66,34 +66,34 @@ def tell(subject: Line, *events: ev.Event | list[ev.Event]) -> list[Act]:
 
 
 TRUTH = [
-    ("ring then off-hook", [ring(1), off(3), notice(6), on(30)], Direction.INBOUND, "1_ring_then_off_hook"),
+    ("ring then off-hook", [ring(1), off(3), notice(6), on(30)], Direction.INBOUND, "rule1_ring_then_off_hook"),
     (
         "caller ID, ring, off-hook",
         [heard(0.5), ring(1), off(3), notice(6), on(9)],
         Direction.INBOUND,
-        "1_ring_then_off_hook",
+        "rule1_ring_then_off_hook",
     ),
-    ("ring long past, off-hook", [ring(1), off(9.5), on(30)], Direction.UNKNOWN, "4_off_hook_without_ring"),
-    ("off-hook, dial tone", [off(1), tone(2), on(30)], Direction.OUTBOUND, "2_dial_tone_after_off_hook"),
+    ("ring long past, off-hook", [ring(1), off(9.5), on(30)], Direction.UNKNOWN, "rule4_off_hook_without_ring"),
+    ("off-hook, dial tone", [off(1), tone(2), on(30)], Direction.OUTBOUND, "rule2_dial_tone_after_off_hook"),
     (
         "off-hook, special dial tone",
         [off(1), tone(2, ev.Tone.SPECIAL_DIAL), on(9)],
         Direction.OUTBOUND,
-        "2_dial_tone_after_off_hook",
+        "rule2_dial_tone_after_off_hook",
     ),
-    ("off-hook, dialling", [off(1), digit(2), on(30)], Direction.OUTBOUND, "2_dialling_after_off_hook"),
-    ("ring, off-hook, dial tone", [ring(1), off(3), tone(3.8), on(30)], Direction.OUTBOUND, "3_dial_tone_after_ring"),
-    ("off-hook, nothing else", [off(1), on(30)], Direction.UNKNOWN, "4_off_hook_without_ring"),
-    ("off-hook, busy tone", [off(1), tone(2, ev.Tone.BUSY), on(30)], Direction.UNKNOWN, "4_off_hook_without_ring"),
-    ("off-hook at boot", [ev.OffHookAtBoot(0, 0), on(30)], Direction.UNKNOWN, "5_started_in_mid_call"),
+    ("off-hook, dialling", [off(1), digit(2), on(30)], Direction.OUTBOUND, "rule2_dialling_after_off_hook"),
+    ("ring, off-hook, dial tone", [ring(1), off(3), tone(3.8), on(30)], Direction.OUTBOUND, "rule3_dial_tone_after_ring"),
+    ("off-hook, nothing else", [off(1), on(30)], Direction.UNKNOWN, "rule4_off_hook_without_ring"),
+    ("off-hook, busy tone", [off(1), tone(2, ev.Tone.BUSY), on(30)], Direction.UNKNOWN, "rule4_off_hook_without_ring"),
+    ("off-hook at boot", [ev.OffHookAtBoot(0, 0), on(30)], Direction.UNKNOWN, "rule5_started_in_mid_call"),
     (
         "off-hook at boot, dial tone",
         [ev.OffHookAtBoot(0, 0), tone(2), on(30)],
         Direction.UNKNOWN,
-        "5_started_in_mid_call",
+        "rule5_started_in_mid_call",
     ),
-    ("off-hook during caller ID", [heard(1.0), off(1.4), on(30)], Direction.UNKNOWN, "6_off_hook_during_caller_id"),
-    ("reversal alone, off-hook", [ev.Reversal(0, s(1)), off(3), on(30)], Direction.UNKNOWN, "4_off_hook_without_ring"),
+    ("off-hook during caller ID", [heard(1.0), off(1.4), on(30)], Direction.UNKNOWN, "rule6_off_hook_during_caller_id"),
+    ("reversal alone, off-hook", [ev.Reversal(0, s(1)), off(3), on(30)], Direction.UNKNOWN, "rule4_off_hook_without_ring"),
 ]
 
 
