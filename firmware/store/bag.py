@@ -1,0 +1,221 @@
+"""Bags: append-only runs of sealed entries in a mirrored pool of slots (FORMAT.md 4).
+
+A bag is destroyed by forgetting its key; an entry is destroyed by writing a successor bag without it (ROTATE).
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from zlib import crc32
+
+from firmware.store.card import MIRRORS, Card
+from firmware.store.ciphers import NONCE_BYTES, TAG_BYTES, Ciphers
+from firmware.store.entries import Kind, subject
+from firmware.store.errors import BadSeal, VaultError
+from firmware.store.layout import BAG, bound
+from firmware.store.table import BagRow
+
+ALIGN = 64
+HEADER_BYTES = 16
+OVERHEAD_BYTES = HEADER_BYTES + TAG_BYTES + 4
+END_MARK = bytes(ALIGN)
+CALLS_MAX = 256
+STEM = "bags"
+
+
+class State(Enum):
+    END = 1
+    VALID = 2
+    STALE = 3
+    BAD = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an entry lies; its body is read from the card when it is wanted (31,000 calls would fill the memory)."""
+
+    index: int
+    kind: Kind
+    call_id: bytes
+    offset: int
+    length: int
+    """Of the body."""
+
+
+@dataclass
+class Bag:
+    row: BagRow
+    entries: list[Entry] = field(default_factory=list)
+    end: int = 0
+    """Offset in the slot of the next entry."""
+    calls: int = 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    bag: Bag
+    bodies: list[bytes]
+    healed: bool
+    missing: bool
+    """Fewer entries than the table vouches for, in both mirrors: bit rot beyond the fault model."""
+
+
+def stored_bytes(body_bytes: int) -> int:
+    """What an entry takes in a slot."""
+    return -(-(body_bytes + OVERHEAD_BYTES) // ALIGN) * ALIGN
+
+
+class Pool:
+    """All slots. ``slot_bytes`` and their number come from the identity."""
+
+    def __init__(self, card: Card, ciphers: Ciphers, device_id: str, slots: int, slot_bytes: int) -> None:
+        self._card = card
+        self._ciphers = ciphers
+        self._device_id = device_id
+        self.slots = slots
+        self.slot_bytes = slot_bytes
+
+    # ----------------------------------------------------------------------------------------------------- writing
+
+    def write_new(self, row: BagRow, contents: Sequence[tuple[Kind, bytes]], random: Callable[[int], bytes]) -> Bag:
+        """R1: a whole bag into a free slot, both mirrors. Raises OSError; the caller then draws everything anew."""
+        bag = Bag(row)
+        image = self._place(bag, contents, random)
+        for mirror in MIRRORS:
+            name = f"{STEM}.{mirror}"
+            self._card.disk.write(name, row.bag_id * self.slot_bytes, image)
+            self._card.disk.sync(name)
+        return bag
+
+    def append(self, bag: Bag, contents: Sequence[tuple[Kind, bytes]], random: Callable[[int], bytes]) -> None:
+        """Durable in both mirrors when it returns. Raises CardFailed. The caller has checked ``room``."""
+        start, known, calls = bag.end, len(bag.entries), bag.calls
+        image = self._place(bag, contents, random)
+        try:
+            self._card.mirrored(STEM, bag.row.bag_id * self.slot_bytes + start, image)
+        except VaultError:
+            del bag.entries[known:]
+            bag.end, bag.calls = start, calls
+            raise
+
+    def room(self, bag: Bag) -> int:
+        return self.slot_bytes - bag.end
+
+    def _place(self, bag: Bag, contents: Sequence[tuple[Kind, bytes]], random: Callable[[int], bytes]) -> bytes:
+        pieces: list[bytes] = []
+        for kind, body in contents:
+            index = len(bag.entries)
+            pieces.append(self._seal(bag.row, index, kind, body, random(NONCE_BYTES)))
+            note(bag, kind, body)
+        assert bag.end <= self.slot_bytes
+        assert bag.calls <= CALLS_MAX
+        if bag.end < self.slot_bytes:
+            pieces.append(END_MARK)
+        return b"".join(pieces)
+
+    def _seal(self, row: BagRow, index: int, kind: Kind, body: bytes, nonce: bytes) -> bytes:
+        sealed = self._ciphers.seal(row.key, nonce, body, self._aad(row.bag_id, index, kind))
+        entry = struct.pack(">HBB", len(body), kind, 0) + nonce + sealed
+        entry += struct.pack(">I", crc32(entry))
+        return entry + bytes(-len(entry) % ALIGN)
+
+    # ----------------------------------------------------------------------------------------------------- reading
+
+    def body(self, bag: Bag, entry: Entry) -> bytes:
+        """From either mirror. Raises VaultError where both are damaged, OSError."""
+        size = stored_bytes(entry.length)
+        for mirror in MIRRORS:
+            raw = self._card.read(f"{STEM}.{mirror}", bag.row.bag_id * self.slot_bytes + entry.offset, size)
+            state, _, body = self._judge(bag.row, entry.index, raw, 0)
+            if state is State.VALID:
+                return body
+        raise VaultError("An entry of a bag is damaged in both copies; the other calls are not affected.")
+
+    def load(self, row: BagRow) -> Loaded:
+        """Boot: parse both mirrors entry by entry, take whichever is valid, make them equal. Raises OSError."""
+        bag = Bag(row)
+        names = [f"{STEM}.{mirror}" for mirror in MIRRORS]
+        base = row.bag_id * self.slot_bytes
+        images = [self._card.read(name, base, self.slot_bytes) for name in names]
+        bodies: list[bytes] = []
+        while bag.end < self.slot_bytes:
+            found = self._next(bag, images)
+            if found is None:
+                break
+            kind, body = found
+            bodies.append(body)
+            note(bag, kind, body)
+        healed = self._heal(bag, images)
+        return Loaded(bag, bodies, healed, len(bag.entries) < row.entries)
+
+    def _next(self, bag: Bag, images: Sequence[bytes]) -> tuple[Kind, bytes] | None:
+        index = len(bag.entries)
+        for image in images:
+            state, kind, body = self._judge(bag.row, index, image, bag.end)
+            if state is State.VALID:
+                return kind, body
+        return None
+
+    def _heal(self, bag: Bag, images: Sequence[bytes]) -> bool:
+        """Writes the joined image where a mirror differs, end mark included: a torn tail ends here."""
+        joined = b"".join(self._stored(bag, entry, images) for entry in bag.entries)
+        if bag.end < self.slot_bytes:
+            joined += END_MARK
+        damaged = False
+        for mirror, image in zip(MIRRORS, images, strict=True):
+            if image[: len(joined)] != joined:
+                damaged = True
+                self._card.durable(f"{STEM}.{mirror}", bag.row.bag_id * self.slot_bytes, joined)
+        return damaged
+
+    def _stored(self, bag: Bag, entry: Entry, images: Sequence[bytes]) -> bytes:
+        for image in images:
+            if self._judge(bag.row, entry.index, image, entry.offset)[0] is State.VALID:
+                size = entry.length + OVERHEAD_BYTES
+                return image[entry.offset : entry.offset + size] + bytes(-size % ALIGN)
+        raise AssertionError("an entry that was valid a moment ago")
+
+    def _judge(self, row: BagRow, index: int, image: bytes, at: int) -> tuple[State, Kind, bytes]:
+        nothing = (Kind.OPEN, b"")
+        head = image[at : at + HEADER_BYTES]
+        if not any(image[at : at + ALIGN]):
+            return State.END, *nothing
+        length, number, zero = struct.unpack(">HBB", head[:4])
+        end = at + HEADER_BYTES + length + TAG_BYTES
+        check = image[end : end + 4]
+        if zero or number not in _KINDS or len(check) != 4 or struct.pack(">I", crc32(image[at:end])) != check:
+            return State.BAD, *nothing
+        kind = Kind(number)
+        try:
+            aad = self._aad(row.bag_id, index, kind)
+            return State.VALID, kind, self._ciphers.open(row.key, head[4:], image[at + HEADER_BYTES : end], aad)
+        except BadSeal:
+            return State.STALE, *nothing
+
+    def _aad(self, bag_id: int, index: int, kind: Kind) -> bytes:
+        return bound(BAG, self._device_id, struct.pack(">IIB", bag_id, index, kind))
+
+    # ----------------------------------------------------------------------------------------------- free slots
+
+    def free_slot(self, used: Iterable[int]) -> int | None:
+        """The lowest slot that no table row names."""
+        taken = set(used)
+        return next((slot for slot in range(self.slots) if slot not in taken), None)
+
+    def zero(self, slot: int) -> None:
+        """Overwrite a slot that no table names, where it is not zero already. Raises CardFailed, OSError."""
+        for mirror in MIRRORS:
+            name = f"{STEM}.{mirror}"
+            if any(self._card.read(name, slot * self.slot_bytes, self.slot_bytes)):
+                self._card.zero(name, slot * self.slot_bytes, self.slot_bytes)
+
+
+_KINDS = frozenset(int(kind) for kind in Kind)
+
+
+def note(bag: Bag, kind: Kind, body: bytes) -> None:
+    """Add an entry to what is known of a bag."""
+    bag.entries.append(Entry(len(bag.entries), kind, subject(kind, body), bag.end, len(body)))
+    bag.end += stored_bytes(len(body))
+    bag.calls += kind is Kind.OPEN

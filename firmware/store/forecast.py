@@ -1,0 +1,90 @@
+"""How long the ring will last, and the alarms that follow from the state."""
+
+from collections.abc import Mapping
+
+from firmware.policy import holds
+from firmware.policy.retention import limit_day, utc_day
+from firmware.store import background, erasable, holding
+from firmware.store.commands import Alarm
+from firmware.store.core import Core
+from firmware.store.table import BagType
+
+FORECAST_DAYS = 7
+BATTERY_KINDS = frozenset({"ds3232", "mcp794xx"})
+"""Memories that lose everything with one battery (storage.md 7.4)."""
+
+
+def day_blocks(core: Core) -> dict[int, int]:
+    """Blocks of the ring that the calls of each UTC day fill."""
+    used: dict[int, int] = {}
+    for call in core.calls.values():
+        if call.day_bag is not None and call.close is not None:
+            day = utc_day(call.opened_utc_ms)
+            used[day] = used.get(day, 0) + call.close.end - call.first
+    return used
+
+
+def days_left(core: Core) -> int | None:
+    """In how many days the ring will be full at the rate of the last seven days with calls; None: not within the
+    retention. Today's calls count once the day is over."""
+    today = utc_day(core.now_utc_ms())
+    used = {day: blocks for day, blocks in day_blocks(core).items() if day < today}
+    recent = [blocks for day, blocks in sorted(used.items())[-7:]]
+    if not recent:
+        return None
+    rate = max(1, sum(recent) // len(recent))
+    free = core.ring.blocks - sum(used.values())
+    for ahead in range(FORECAST_DAYS * 10):
+        free += sum(blocks for day, blocks in used.items() if limit_day(day, core.table.period) == today + ahead)
+        free -= rate
+        if free < 0:
+            return ahead
+    return None
+
+
+def alarms(core: Core, damaged: set[bytes]) -> list[Alarm]:
+    """Every alarm of the store, active or cleared."""
+    left = days_left(core)
+    battery = core.identity.memory_kind in BATTERY_KINDS
+    review = holds.review(holding.all_holds(core), core.now_utc_ms(), single_battery_memory=battery)
+    active = {
+        "DEGRADED_MEMORY": core.identity.memory_kind in erasable.DEGRADED_KINDS,
+        "CLOCK_SUSPECT": core.time.suspect,
+        "CLOCK_UNKNOWN": not core.time.may_record,
+        "HOLD_QUOTA_HIGH": holding.quota(core).high,
+        "HOLD_REFUSED": core.holds_refused > 0,
+        "HOLD_LAPSED": core.holds_lapsed > 0,
+        "HOLD_REVIEW_DUE": bool(review.due),
+        "HOLD_EXPORT_DUE": bool(review.export_due),
+        "CAPACITY_EXPIRY": core.capacity_expiries > 0,
+        "CAPACITY_FORECAST": left is not None and left <= FORECAST_DAYS,
+        "MIRROR_HEALED": core.healed > 0,
+        "FRAME_DAMAGED": bool(damaged) or core.bags_damaged > 0,
+    }
+    return [Alarm(code, on) for code, on in active.items()]
+
+
+def health(core: Core) -> Mapping[str, int | str]:
+    """For REPORT: numbers and words only."""
+    core.now_utc_ms()
+    quota = holding.quota(core)
+    left = days_left(core)
+    rows = core.table.bags.values()
+    return {
+        "clock": core.time.state.name.lower(),
+        "boot": core.table.boot_no,
+        "generation": core.table.gen,
+        "memory": core.identity.memory_kind,
+        "erasure_proven": int(core.identity.memory_kind not in erasable.DEGRADED_KINDS),
+        "calls": len(core.calls),
+        "held": sum(call.hold is not None for call in core.calls.values()),
+        "ring_bytes": core.ring.blocks * 4096,
+        "ring_used_bytes": (core.ring.head - core.ring.tail) * 4096,
+        "days_until_full": -1 if left is None else left,
+        "hold_bytes": quota.capacity_bytes,
+        "hold_used_bytes": quota.used_bytes,
+        "oldest_day": min((row.day for row in rows if row.type is BagType.DAY), default=0),
+        "overwriting": int(not background.idle(core)),
+        "healed": core.healed,
+        "bags_damaged": core.bags_damaged,
+    }

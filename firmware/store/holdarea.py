@@ -1,0 +1,65 @@
+"""The hold area: ciphertext of held calls, in runs of blocks with a quota of its own (FORMAT.md 6, HOLDINFO)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from firmware.policy.holds import Quota
+from firmware.store.card import Card
+from firmware.store.entries import EXTENTS_MAX, Extent
+from firmware.store.errors import Malformed
+from firmware.store.frame import HEADER_BYTES, parse_header
+from firmware.store.layout import BLOCK_BYTES
+
+FILE = "hold"
+
+
+class HoldArea:
+    def __init__(self, card: Card, blocks: int) -> None:
+        self._card = card
+        self.blocks = blocks
+
+    def free(self, taken: Iterable[Extent]) -> list[Extent]:
+        """What no extent of ``taken`` covers, in order."""
+        gaps: list[Extent] = []
+        at = 0
+        for extent in sorted(taken, key=lambda extent: extent.first):
+            if extent.first > at:
+                gaps.append(Extent(at, extent.first - at))
+            at = max(at, extent.first + extent.blocks)
+        if at < self.blocks:
+            gaps.append(Extent(at, self.blocks - at))
+        return gaps
+
+    def quota(self, taken: Sequence[Extent]) -> Quota:
+        return Quota(self.blocks * BLOCK_BYTES, sum(extent.blocks for extent in taken) * BLOCK_BYTES)
+
+    def plan(self, frame_blocks: Sequence[int], taken: Iterable[Extent]) -> list[tuple[Extent, int]] | None:
+        """Runs for these frames in order, each with its number of frames: whole frames only. None: there is no room."""
+        plan: list[tuple[Extent, int]] = []
+        left = list(frame_blocks)
+        for gap in self.free(taken):
+            used, count = 0, 0
+            while count < len(left) and used + left[count] <= gap.blocks:
+                used += left[count]
+                count += 1
+            if count:
+                plan.append((Extent(gap.first, used), count))
+                left = left[count:]
+        return None if left or len(plan) > EXTENTS_MAX else plan
+
+    def write(self, first_block: int, frame: bytes) -> None:
+        """Raises CardFailed."""
+        self._card.durable(FILE, first_block * BLOCK_BYTES, frame)
+
+    def frames(self, extents: Iterable[Extent]) -> Iterator[bytes]:
+        """Frames as they lie there; a block that is no frame is stepped over. Raises CardFailed."""
+        for extent in extents:
+            at, end = extent.first, extent.first + extent.blocks
+            while at < end:
+                head = self._card.read(FILE, at * BLOCK_BYTES, BLOCK_BYTES)
+                try:
+                    header = parse_header(head[:HEADER_BYTES])
+                except Malformed:
+                    at += 1
+                    continue
+                yield self._card.read(FILE, at * BLOCK_BYTES, min(header.blocks, end - at) * BLOCK_BYTES)
+                at += header.blocks

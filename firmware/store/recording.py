@@ -1,0 +1,211 @@
+"""From the answer to the on-hook: OPEN, frames, CLOSE. Each is durable when its function returns."""
+
+from numpy import int16
+from numpy.typing import NDArray
+
+from firmware.policy.records import AudioCodec, CallMeta, GapReason, LedgerRow
+from firmware.store import meta as metas
+from firmware.store import space
+from firmware.store.append import append
+from firmware.store.audit import Value
+from firmware.store.bag import CALLS_MAX, Bag, stored_bytes
+from firmware.store.ciphers import KEY_BYTES
+from firmware.store.core import Call, Contents, Core
+from firmware.store.entries import Close, Kind, Open, close_message
+from firmware.store.errors import Refused
+from firmware.store.frame import Piece, Sealer, Stamp, encoded_bytes
+from firmware.store.keys import Purpose, seal_key, seal_text, wipe
+from firmware.store.layout import BLOCK_BYTES, DEK, META, digest
+from firmware.store.running import Running
+from firmware.store.table import NO_CALL, BagType
+from firmware.units import MS_PER_DAY
+
+RUNNING_RESERVE_BYTES = stored_bytes(metas.TEXT_BYTES_MAX + 512) + stored_bytes(512)
+"""What a running call may still need in its bag: a META of the greatest length and a CLOSE."""
+INTENT_RESERVE_BYTES = 4096
+"""Kept free in every bag, so that an opt-out never has to wait for room."""
+
+
+def open_call(
+    core: Core,
+    line: int,
+    opened_utc_ms: int,
+    codec: AudioCodec,
+    channels: int,
+    rate_hz: int,
+    meta: CallMeta | None,
+) -> bytes:
+    """Raises Refused (line opted out), CardFailed, RingFull."""
+    core.ready()
+    assert line < core.identity.geometry.lines
+    if core.table.lines[line].opted_out:
+        raise Refused("opted_out")
+    call_id = core.parts.random(16)
+    dek = bytearray(core.parts.random(KEY_BYTES))
+    purpose = Purpose(DEK, core.device_id, call_id, opened_utc_ms)
+    sealed = seal_key(core.ciphers, core.table.recipients, dek, purpose)
+    entry = Open(call_id, opened_utc_ms, line, codec, channels, rate_hz, core.ring.head, sealed)
+    body = entry.encode()
+    sealer = Sealer(core.ciphers, call_id, dek, body)
+    wipe(dek)
+    contents: Contents = [(Kind.OPEN, body)]
+    if meta is not None:
+        contents.append((Kind.META, _meta_body(core, call_id, opened_utc_ms, meta)))
+    bag = _bag_for(core, opened_utc_ms // MS_PER_DAY, contents)
+    append(core, bag, contents)
+    core.calls[call_id].running = Running(sealer, codec, channels, rate_hz, core.ring.head)
+    core.table.lines[line].interrupted = NO_CALL
+    return call_id
+
+
+def append_audio(core: Core, call_id: bytes, first: int, samples: int, payload: NDArray[int16] | bytes) -> int | None:
+    """Returns the sample through which the call is durable now, where a frame was sealed. Raises CardFailed, RingFull."""
+    call, running = running_call(core, call_id)
+    sealed = _seal_before(core, call, first, samples)
+    running.add_audio(first, samples, payload)
+    return _seal_due(core, call) or sealed
+
+
+def append_gap(core: Core, call_id: bytes, first: int, samples: int, reason: GapReason) -> int | None:
+    """As ``append_audio``; a gap may be of any length."""
+    call, running = running_call(core, call_id)
+    sealed = _seal_before(core, call, first, samples)
+    running.add_gap(first, samples, reason)
+    return _seal_due(core, call) or sealed
+
+
+def flush(core: Core, call_id: bytes, *, last: bool = False) -> int | None:
+    """Seal what is pending."""
+    call, running = running_call(core, call_id)
+    return _seal(core, call, running, last=last) if running.pending else None
+
+
+def close_call(core: Core, call_id: bytes, meta: CallMeta, row: LedgerRow) -> int | None:
+    """Last frame, META and CLOSE in one append, then the ledger row: it is written at boot where a cut comes between."""
+    call, running = running_call(core, call_id)
+    sealed = flush(core, call_id, last=True)
+    body = _meta_body(core, call_id, call.opened_utc_ms, meta)
+    unsigned = Close(
+        call_id,
+        row.ended_utc_ms,
+        meta.ended,
+        row.outcome,
+        row.direction,
+        row.sense,
+        row.rule,
+        running.frames,
+        max(running.frames - 1, 0),
+        running.sealer.link,
+        running.first,
+        running.end,
+        digest(body),
+        core.table.sign_epoch,
+    )
+    close_with(core, call, [(Kind.META, body)], unsigned)
+    running.forget()
+    call.running = None
+    assert call.close is not None
+    write_row(core, call.close.row(call.line, row.started_utc_ms))
+    return sealed
+
+
+def close_with(core: Core, call: Call, before: Contents, unsigned: Close) -> None:
+    """Sign and append a CLOSE."""
+    bag_id = call.day_bag
+    assert bag_id is not None
+    message = close_message(core.device_id, unsigned.unsigned())
+    signed = sign(unsigned, core.ciphers.sign(core.table.seed, message))
+    append(core, core.bags[bag_id], [*before, (Kind.CLOSE, signed.encode())])
+
+
+def sign(close: Close, signature: bytes) -> Close:
+    return Close(**{**close.__dict__, "signature": signature})
+
+
+def write_row(core: Core, row: LedgerRow) -> int:
+    """One call event, one line. Returns its seq. Raises CardFailed."""
+    core.ready()
+    fields: dict[str, Value] = {
+        "line": row.line,
+        "outcome": row.outcome.value,
+        "direction": row.direction.value,
+        "rule": row.rule,
+        "started": row.started_utc_ms,
+        "ended": row.ended_utc_ms,
+        "sense": int(row.sense),
+    }
+    if row.ended is not None:
+        fields["how"] = row.ended.value
+    if row.call_id is not None:
+        fields["call"] = row.call_id
+    line = core.log.append(core.now_utc_ms(), "CALL", fields, core.table.seed)
+    state = core.table.lines[row.line]
+    if row.call_id is not None and row.call_id == state.owed_call:
+        state.owed_row_utc_ms, state.owed_call = 0, NO_CALL
+    return line.seq
+
+
+def running_call(core: Core, call_id: bytes) -> tuple[Call, Running]:
+    """Raises Refused where the call was destroyed meanwhile or is closed."""
+    call = core.calls.get(call_id)
+    if call is None or call.running is None:
+        raise Refused("not_kept")
+    return call, call.running
+
+
+# --------------------------------------------------------------------------------------------------------- in detail
+
+
+def _meta_body(core: Core, call_id: bytes, opened_utc_ms: int, meta: CallMeta) -> bytes:
+    purpose = Purpose(META, core.device_id, call_id, opened_utc_ms)
+    text = metas.encode(meta)
+    return call_id + seal_text(core.ciphers, core.table.recipients, text, purpose, core.parts.random)
+
+
+def _bag_for(core: Core, day: int, contents: Contents) -> Bag:
+    """A bag of that day with room for the call to its end, or a new one."""
+    need = sum(stored_bytes(len(body)) for _, body in contents) + RUNNING_RESERVE_BYTES + INTENT_RESERVE_BYTES
+    for bag in core.bags.values():
+        if bag.row.type is BagType.DAY and bag.row.day == day and bag.calls < CALLS_MAX:
+            promised = sum(
+                RUNNING_RESERVE_BYTES
+                for call in core.calls.values()
+                if call.running is not None and call.day_bag == bag.row.bag_id
+            )
+            if core.pool.room(bag) >= need + promised:
+                return bag
+    return space.new_day_bag(core, day)
+
+
+def _seal_before(core: Core, call: Call, first: int, samples: int) -> int | None:
+    running = call.running
+    assert running is not None
+    return _seal(core, call, running, last=False) if running.full_with(first, samples) else None
+
+
+def _seal_due(core: Core, call: Call) -> int | None:
+    running = call.running
+    assert running is not None
+    return _seal(core, call, running, last=False) if running.due else None
+
+
+def _seal(core: Core, call: Call, running: Running, *, last: bool) -> int:
+    core.ready()
+    pieces = running.take(core.parts.encoder)
+    size = encoded_bytes([len(piece.payload) for piece in pieces])
+    position = space.make_room(core, size // BLOCK_BYTES)
+    stamp = Stamp(core.device_id, position, core.table.sign_epoch, core.table.seed)
+    frame = running.sealer.seal(pieces, stamp, last=last)
+    position = core.ring.write(position, frame, lambda end: not space.forbidden(core, end))
+    _wipe_payloads(pieces)
+    if running.frames == 0:
+        running.first = position
+    running.frames += 1
+    running.end = core.ring.head
+    return running.through_sample
+
+
+def _wipe_payloads(pieces: list[Piece]) -> None:
+    for piece in pieces:
+        if isinstance(piece.payload, bytearray):
+            wipe(piece.payload)

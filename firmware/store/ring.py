@@ -1,0 +1,168 @@
+"""The ring: a pure log of frames in zones, addressed by positions that never wrap (FORMAT.md 6 and 7).
+
+The allocator knows two positions of the *durable* table: ``table_tail``, below which all is free, and ``table_head``, from
+which a boot scans ``reserve_blocks``. It never writes past either limit; a ROTATE moves them (I19).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from firmware.store.card import Card
+from firmware.store.errors import CardFailed, Malformed
+from firmware.store.frame import HEADER_BYTES, Header, ciphertext_sound, parse_header
+from firmware.store.identity import Geometry
+from firmware.store.layout import BLOCK_BYTES
+
+FILE = "ring"
+SCAN_BLOCKS = 256
+"""Blocks read at a time while scanning: 1 MiB."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A frame in the ring whose header and ciphertext CRC are sound."""
+
+    position: int
+    header: Header
+    sound: bool
+
+
+class Ring:
+    def __init__(self, card: Card, geometry: Geometry) -> None:
+        self._card = card
+        self._zone = geometry.zone_blocks
+        self.blocks = geometry.ring_blocks
+        self.reserve = geometry.reserve_blocks
+        self.head = 0
+        self.tail = 0
+        """Everything below it is zeroed; always the start of a zone."""
+
+    # ----------------------------------------------------------------------------------------------------- positions
+
+    def place(self, head: int, blocks: int) -> int:
+        """Where a frame of ``blocks`` goes at ``head``: there, or at the start of the next zone."""
+        return head if head % self._zone + blocks <= self._zone else self.next_zone(head)
+
+    def next_zone(self, position: int) -> int:
+        return (position // self._zone + 1) * self._zone
+
+    def zone_start(self, position: int) -> int:
+        return position // self._zone * self._zone
+
+    def beyond_reserve(self, table_head: int, end: int) -> bool:
+        """A ROTATE has to move the table's head before anything is written up to ``end``."""
+        return end > table_head + self.reserve
+
+    def beyond_tail(self, table_tail: int, end: int) -> bool:
+        """The zones up to ``end`` are not free in the durable table."""
+        return end > table_tail + self.blocks
+
+    def free_blocks(self, table_tail: int) -> int:
+        return table_tail + self.blocks - self.head
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def write(self, position: int, frame: bytes | bytearray, limit: Callable[[int], bool]) -> int:
+        """One durable write of a frame at ``position``; on an error the identical bytes at the next zone. Returns where
+        it lies. Raises CardFailed. ``limit`` tells whether an end is still permitted."""
+        self._card.check()
+        blocks = len(frame) // BLOCK_BYTES
+        try:
+            self._put(position, frame)
+        except OSError:
+            position = self.next_zone(position)
+            try:
+                if not limit(position + blocks):
+                    raise OSError("no further zone")
+                self._put(position, frame)
+            except OSError:
+                self._card.failed = True
+                raise CardFailed from None
+        self.head = position + blocks
+        return position
+
+    def _put(self, position: int, frame: bytes | bytearray) -> None:
+        self._card.disk.write_durable(FILE, position % self.blocks * BLOCK_BYTES, frame)
+
+    def zero(self, first: int, end: int) -> None:
+        """Overwrite whole blocks, from the last to the first zone piece. Raises CardFailed."""
+        at = first
+        while at < end:
+            stop = min(end, self.next_zone(at))
+            self._card.zero(FILE, at % self.blocks * BLOCK_BYTES, (stop - at) * BLOCK_BYTES)
+            at = stop
+
+    def zero_frame(self, found: Found) -> None:
+        """The header goes last: a cut in between leaves a frame that the next walk finds again."""
+        self.zero(found.position + 1, found.position + found.header.blocks)
+        self.zero(found.position, found.position + 1)
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    def read(self, position: int, blocks: int) -> bytes:
+        """Never across a zone. Raises OSError."""
+        return self._card.read(FILE, position % self.blocks * BLOCK_BYTES, blocks * BLOCK_BYTES)
+
+    def walk(self, first: int, end: int, wanted: Callable[[Header], bool]) -> Iterator[tuple[Found, bytes]]:
+        """Frames that ``wanted`` takes, in order of place, with their bytes. A frame that is not wanted is stepped over
+        by its length, what is no frame by one block. Raises OSError."""
+        at = first
+        while at < end:
+            try:
+                header = parse_header(self.read(at, 1)[:HEADER_BYTES])
+            except Malformed:
+                at += 1
+                continue
+            if at % self._zone + header.blocks > self._zone:
+                at += 1
+                continue
+            if wanted(header):
+                raw = self.read(at, header.blocks)
+                yield Found(at, header, ciphertext_sound(header, memoryview(raw)[HEADER_BYTES:])), raw
+            at += header.blocks
+
+    def scan(self, table_head: int, signed: Callable[[Header], bool]) -> tuple[int, list[Found]]:
+        """Boot: every sound, signed frame of the reserve; and the head, which is after the last of them. All of the
+        reserve is read: a hole (a refused zone) is not the end. Raises OSError."""
+        frames: list[Found] = []
+        head = table_head
+        chunks = _Chunks(self, table_head, table_head + self.reserve)
+        at = table_head
+        while at < table_head + self.reserve:
+            found = self._frame_at(at, table_head, chunks)
+            if found is None or not signed(found.header):
+                at += 1
+                continue
+            frames.append(found)
+            at = head = at + found.header.blocks
+        return head, frames
+
+    def _frame_at(self, at: int, table_head: int, chunks: "_Chunks") -> Found | None:
+        try:
+            header = parse_header(chunks.get(at, 1))
+        except Malformed:
+            return None
+        crosses = at % self._zone + header.blocks > self._zone
+        if crosses or not table_head <= header.ring_seq <= at or at + header.blocks > chunks.end:
+            return None
+        raw = chunks.get(at, header.blocks)
+        if not ciphertext_sound(header, memoryview(raw)[HEADER_BYTES:]):
+            return None
+        return Found(at, header, True)
+
+
+class _Chunks:
+    """Reads the reserve a mebibyte at a time; never across a zone or the end of the file."""
+
+    def __init__(self, ring: Ring, first: int, end: int) -> None:
+        self._ring = ring
+        self.end = end
+        self._at = first
+        self._data = b""
+
+    def get(self, position: int, blocks: int) -> bytes:
+        start = (position - self._at) * BLOCK_BYTES
+        if start < 0 or start + blocks * BLOCK_BYTES > len(self._data):
+            stop = min(self.end, self._ring.next_zone(position), position + max(SCAN_BLOCKS, blocks))
+            self._at, self._data, start = position, self._ring.read(position, stop - position), 0
+        return self._data[start : start + blocks * BLOCK_BYTES]

@@ -1,0 +1,119 @@
+"""A call while it is recorded: pieces that wait for their frame, in memory that is overwritten after use."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware.policy.records import AudioCodec, GapReason
+from firmware.ports import AudioEncoder
+from firmware.store.frame import Piece, Sealer
+from firmware.units import FRAME_SAMPLES_MAX, FRAME_SEAL_SAMPLES, SAMPLE_RATE_HZ
+
+
+@dataclass
+class _Run:
+    """Adjacent audio, or one gap, before it is encoded."""
+
+    first_sample: int
+    samples: int
+    reason: GapReason | None
+    pcm: list[NDArray[np.int16]]
+    coded: bytearray
+
+
+class Running:
+    """The pending pieces of one call and its sealer."""
+
+    def __init__(self, sealer: Sealer, codec: AudioCodec, channels: int, rate_hz: int, first: int) -> None:
+        self.sealer = sealer
+        self._codec = codec
+        self._channels = channels
+        self._rate_hz = rate_hz
+        self._runs: list[_Run] = []
+        self.through_sample = 0
+        """Past the last sample taken, pending ones included."""
+        self.frames = 0
+        self.first = first
+        self.end = first
+        """Positions of the frames written so far: [first, end)."""
+
+    # ------------------------------------------------------------------------------------------------------- taking
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._runs)
+
+    def full_with(self, first_sample: int, samples: int) -> bool:
+        """The frame has to be sealed before this piece is taken: together they would span more than 2 s."""
+        return self.pending and self._span(first_sample + samples) > FRAME_SAMPLES_MAX * self._rate_hz
+
+    @property
+    def due(self) -> bool:
+        """The frame is long enough to be sealed now."""
+        return self.pending and self._span(self.through_sample) >= FRAME_SEAL_SAMPLES * self._rate_hz
+
+    def add_audio(self, first_sample: int, samples: int, payload: NDArray[np.int16] | bytes) -> None:
+        """int16 [channels, n] for FLAC, the codec's bytes for others."""
+        self._check(first_sample, samples)
+        assert samples * SAMPLE_RATE_HZ <= FRAME_SAMPLES_MAX * self._rate_hz, "at most 2 s at a time"
+        run = self._run(first_sample, None)
+        if isinstance(payload, bytes):
+            assert self._codec is not AudioCodec.FLAC
+            run.coded += payload
+        else:
+            assert self._codec is AudioCodec.FLAC
+            assert payload.shape == (self._channels, samples)
+            run.pcm.append(payload.astype(np.int16, copy=True))
+        self._grow(run, samples)
+
+    def add_gap(self, first_sample: int, samples: int, reason: GapReason) -> None:
+        self._check(first_sample, samples)
+        self._grow(self._run(first_sample, reason), samples)
+
+    def _check(self, first_sample: int, samples: int) -> None:
+        assert samples > 0
+        assert first_sample >= self.through_sample, "pieces come in order and do not overlap"
+
+    def _run(self, first_sample: int, reason: GapReason | None) -> _Run:
+        last = self._runs[-1] if self._runs else None
+        if last is None or last.reason is not reason or last.first_sample + last.samples != first_sample:
+            last = _Run(first_sample, 0, reason, [], bytearray())
+            self._runs.append(last)
+        return last
+
+    def _grow(self, run: _Run, samples: int) -> None:
+        run.samples += samples
+        self.through_sample = run.first_sample + run.samples
+
+    def _span(self, end_sample: int) -> int:
+        """In units of 1/(8000 x rate) s, so that no rate rounds."""
+        return (end_sample - self._runs[0].first_sample) * SAMPLE_RATE_HZ
+
+    # ------------------------------------------------------------------------------------------------------- sealing
+
+    def take(self, encoder: AudioEncoder) -> list[Piece]:
+        """The pending pieces, encoded; nothing is pending afterwards. Raises OSError of the encoder."""
+        pieces = [self._piece(run, encoder) for run in self._runs]
+        self._wipe()
+        return pieces
+
+    def _piece(self, run: _Run, encoder: AudioEncoder) -> Piece:
+        payload: bytes | bytearray = bytearray(run.coded)
+        if run.pcm:
+            joined = np.concatenate(run.pcm, axis=1)
+            payload = encoder.encode(joined, self._rate_hz)
+            joined.fill(0)
+        return Piece(run.first_sample, run.samples, run.reason, self._codec, self._channels, self._rate_hz, payload)
+
+    def forget(self) -> None:
+        """Opt-out or end: keys and pending audio are overwritten."""
+        self.sealer.forget()
+        self._wipe()
+
+    def _wipe(self) -> None:
+        for run in self._runs:
+            for samples in run.pcm:
+                samples.fill(0)
+            run.coded[:] = bytes(len(run.coded))
+        self._runs = []

@@ -1,0 +1,346 @@
+"""Who talks to the vault: one writer, commands in order from a bounded queue; OPT-OUT overtakes queued audio.
+
+In production it is one thread, so that the loop never waits for the card; in simulation ``run_inline`` does the same work
+on the caller's thread, deterministically. Reports are read with ``poll``.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from firmware.policy.holds import Refusal
+from firmware.policy.records import Outcome
+from firmware.store.commands import (
+    Alarm,
+    AppendAudio,
+    AppendGap,
+    CloseCall,
+    Command,
+    FrameSealed,
+    KeepCall,
+    KeepDone,
+    LatchOptOut,
+    OpenCall,
+    OptOut,
+    OptOutDone,
+    Report,
+    WriteRow,
+)
+from firmware.store.errors import CardFailed, ErasureUnconfirmed, Refused, RingFull, VaultError
+from firmware.store.vault import Vault
+from firmware.units import SAMPLE_RATE_HZ, US_PER_S
+
+SLOW_S = 2.0
+"""CARD_SLOW from this backlog on."""
+COMMANDS_PER_SECOND = 40
+"""Commands that a line can make in a second at most: 10 blocks, each cut by keyed digits, and some more."""
+TICK_US = US_PER_S
+RETRY_S = 1.0
+"""Pause of the thread before an unconfirmed erasure is tried again."""
+
+Job = Callable[[Vault], Iterator[Report | None]]
+
+
+@dataclass(frozen=True)
+class _Queued:
+    command: Command
+    at_mono_us: int
+
+
+class Writer:
+    """``queue_seconds``: of audio of all lines, at least 60."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        *,
+        threaded: bool,
+        lines: int,
+        queue_seconds: int = 60,
+    ) -> None:
+        self._vault = vault
+        self._now_mono_us = vault.mono_us
+        self._limit_samples = queue_seconds * lines * SAMPLE_RATE_HZ
+        self._limit_commands = queue_seconds * lines * COMMANDS_PER_SECOND
+        self._queue: deque[_Queued] = deque()
+        self._queued_samples = 0
+        self._jobs: deque[tuple[str, Iterator[Report | None]]] = deque()
+        self._waiting_jobs: deque[tuple[str, Job]] = deque()
+        self._reports: deque[Report] = deque()
+        self._alarms: dict[tuple[str, int | None], bool] = {}
+        self._calls: dict[int, bytes] = {}
+        self._last_tick_mono_us: int | None = None
+        self._running_since_mono_us: int | None = None
+        self._lock = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=False) if threaded else None
+        if self._thread is not None:
+            self._thread.start()
+
+    # ------------------------------------------------------------------------------------------------- the loop's side
+
+    def submit(self, command: Command) -> None:
+        """Never blocks for the card. Past the limit audio is not taken: Alarm CARD_BEHIND; commands that are not audio are
+        always taken."""
+        with self._lock:
+            audio = isinstance(command, AppendAudio | AppendGap)
+            samples = _samples(command)
+            full = self._queued_samples + samples > self._limit_samples or len(self._queue) >= self._limit_commands
+            if audio and full:
+                self._alarm("CARD_BEHIND", True)
+                return
+            self._queue.append(_Queued(command, self._now_mono_us()))
+            self._queued_samples += samples
+            self._lock.notify()
+
+    def submit_job(self, name: str, job: Job) -> None:
+        """A stick visit: a generator that is advanced one step at a time between queued commands."""
+        with self._lock:
+            self._waiting_jobs.append((name, job))
+            self._lock.notify()
+
+    def poll(self) -> list[Report]:
+        with self._lock:
+            reports = list(self._reports)
+            self._reports.clear()
+            return reports
+
+    def backlog_s(self, now_mono_us: int) -> float:
+        """Age of the oldest command that is not carried out yet."""
+        with self._lock:
+            return self._backlog_s(now_mono_us)
+
+    def close(self) -> None:
+        """Carry out what is queued and stop the thread."""
+        if self._thread is None:
+            self.run_inline()
+            return
+        with self._lock:
+            self._stopping = True
+            self._lock.notify()
+        self._thread.join()
+
+    # ----------------------------------------------------------------------------------------------- the writer's side
+
+    def run_inline(self) -> None:
+        """Everything that is queued, one step of each job, and a tick if one is due."""
+        while self._step_command():
+            pass
+        self._step_job()
+        self._tick_if_due()
+
+    def _run(self) -> None:
+        while True:
+            worked = self._step_command() or self._step_job()
+            self._tick_if_due()
+            with self._lock:
+                if worked or self._queue:
+                    continue
+                if self._stopping:
+                    return
+                self._lock.wait(0.05)
+
+    def _step_command(self) -> bool:
+        queued = self._take()
+        if queued is None:
+            return False
+        try:
+            self._report(*self._carry_out(queued.command))
+        except ErasureUnconfirmed:
+            self._put_back(queued)
+            self._fail("ERASURE_UNCONFIRMED")
+            self._retry_erasure()
+            return False
+        except CardFailed:
+            self._fail("CARD_FAILED")
+        except RingFull:
+            self._fail("RING_FULL")
+        except Refused as refused:
+            self._report(*_refused(queued.command, refused.code))
+        except VaultError as error:
+            self._fail(error.code)
+        finally:
+            with self._lock:
+                self._running_since_mono_us = None
+        return True
+
+    def _take(self) -> _Queued | None:
+        """The next command; an OPT-OUT anywhere in the queue first, and the audio it makes pointless is dropped."""
+        with self._lock:
+            if not self._queue:
+                self._watch_backlog(0.0)
+                return None
+            self._watch_backlog(self._backlog_s(self._now_mono_us()))
+            queued = next((x for x in self._queue if isinstance(x.command, OptOut)), None)
+            if queued is None:
+                queued = self._queue.popleft()
+            else:
+                self._overtake(queued)
+            self._queued_samples -= _samples(queued.command)
+            self._running_since_mono_us = queued.at_mono_us
+            return queued
+
+    def _overtake(self, queued: _Queued) -> None:
+        """Only commands of the same call are dropped; its OPEN not yet carried out is dropped with them."""
+        call = queued.command.call  # type: ignore[union-attr]
+        kept: deque[_Queued] = deque()
+        before = True
+        for other in self._queue:
+            if other is queued:
+                before = False
+            elif before and call is not None and _about_audio(other.command, call):
+                self._queued_samples -= _samples(other.command)
+            else:
+                kept.append(other)
+        self._queue = kept
+
+    def _put_back(self, queued: _Queued) -> None:
+        with self._lock:
+            self._queue.appendleft(queued)
+            self._queued_samples += _samples(queued.command)
+
+    def _retry_erasure(self) -> None:
+        if self._thread is not None:
+            with self._lock:
+                self._lock.wait(RETRY_S)
+        self._tick()
+
+    def _step_job(self) -> bool:
+        with self._lock:
+            while self._waiting_jobs:
+                name, job = self._waiting_jobs.popleft()
+                self._jobs.append((name, job(self._vault)))
+        if not self._jobs:
+            return False
+        try:
+            report = next(self._jobs[0][1])
+        except StopIteration:
+            self._jobs.popleft()
+            return True
+        except VaultError as error:
+            self._jobs.popleft()
+            self._fail(error.code)
+            return True
+        if report is not None:
+            self._report(report)
+        return True
+
+    def _tick_if_due(self) -> None:
+        now = self._now_mono_us()
+        if self._last_tick_mono_us is None or now - self._last_tick_mono_us >= TICK_US:
+            self._last_tick_mono_us = now
+            self._tick()
+
+    def _tick(self) -> None:
+        try:
+            alarms = self._vault.tick()
+        except VaultError as error:
+            self._fail(error.code)
+            return
+        with self._lock:
+            self._alarm("ERASURE_UNCONFIRMED", False)
+            for alarm in alarms:
+                self._alarm(alarm.code, alarm.active, alarm.line)
+
+    # ------------------------------------------------------------------------------------------------------- commands
+
+    def _carry_out(self, command: Command) -> tuple[Report, ...]:
+        vault = self._vault
+        if isinstance(command, OpenCall):
+            self._calls[command.call] = vault.open_call(
+                command.line,
+                command.opened_utc_ms,
+                command.codec,
+                command.channels,
+                command.rate_hz,
+                command.meta,
+            )
+            return ()
+        if isinstance(command, WriteRow):
+            call_id = None if command.call is None else self._calls.pop(command.call, None)
+            vault.write_row(replace(command.row, call_id=call_id))
+            return ()
+        if isinstance(command, LatchOptOut):
+            vault.latch_opt_out(command.line, command.active)
+            return ()
+        if isinstance(command, OptOut):
+            return (OptOutDone(command.line, command.call, vault.opt_out(self._opted_out(command), command.line)),)
+        return self._of_call(command, self._calls.get(command.call))
+
+    def _of_call(
+        self, command: AppendAudio | AppendGap | CloseCall | KeepCall, call_id: bytes | None
+    ) -> tuple[Report, ...]:
+        """A call that was never opened or was destroyed: its audio is dropped, its row is still written."""
+        vault = self._vault
+        if isinstance(command, KeepCall):
+            refused = Refusal.NOT_KEPT.value if call_id is None else vault.keep(call_id)
+            return (KeepDone(command.line, command.call, refused),)
+        if isinstance(command, CloseCall):
+            return self._close(command, self._calls.pop(command.call, None))
+        if call_id is None:
+            return ()
+        if isinstance(command, AppendAudio):
+            sealed = vault.append_audio(call_id, command.first_sample, command.samples, command.payload)
+        else:
+            sealed = vault.append_gap(call_id, command.first_sample, command.samples, command.reason)
+        return () if sealed is None else (FrameSealed(command.call, sealed),)
+
+    def _close(self, command: CloseCall, call_id: bytes | None) -> tuple[Report, ...]:
+        """One row per call event, also where the call was never opened (ring full) or an OPT-OUT overtook its end."""
+        if call_id is None or not self._vault.running(call_id):
+            outcome = Outcome.FAULT if call_id is None else Outcome.OPTED_OUT
+            self._vault.write_row(replace(command.row, outcome=outcome, call_id=call_id))
+            return ()
+        sealed = self._vault.close_call(call_id, command.meta, command.row)
+        return () if sealed is None else (FrameSealed(command.call, sealed),)
+
+    def _opted_out(self, command: OptOut) -> list[bytes]:
+        if command.call is None:
+            interrupted = self._vault.interrupted_call(command.line)
+            return [] if interrupted is None else [interrupted]
+        call_id = self._calls.get(command.call)
+        return [] if call_id is None else [call_id]
+
+    # -------------------------------------------------------------------------------------------------------- reports
+
+    def _report(self, *reports: Report) -> None:
+        with self._lock:
+            self._reports.extend(reports)
+
+    def _fail(self, code: str) -> None:
+        with self._lock:
+            self._alarm(code, True)
+
+    def _alarm(self, code: str, active: bool, line: int | None = None) -> None:
+        """Only changes are told."""
+        if self._alarms.get((code, line), False) != active:
+            self._alarms[code, line] = active
+            self._reports.append(Alarm(code, active, line))
+
+    def _watch_backlog(self, backlog_s: float) -> None:
+        self._alarm("CARD_SLOW", backlog_s >= SLOW_S)
+        if backlog_s < SLOW_S:
+            self._alarm("CARD_BEHIND", False)
+
+    def _backlog_s(self, now_mono_us: int) -> float:
+        waiting = [self._running_since_mono_us] if self._running_since_mono_us is not None else []
+        waiting += [self._queue[0].at_mono_us] if self._queue else []
+        return (now_mono_us - min(waiting)) / US_PER_S if waiting else 0.0
+
+
+def _samples(command: Command) -> int:
+    return command.samples if isinstance(command, AppendAudio) else 0
+
+
+def _about_audio(command: Command, call: int) -> bool:
+    return isinstance(command, AppendAudio | AppendGap | OpenCall) and command.call == call
+
+
+def _refused(command: Command, reason: str) -> tuple[Report, ...]:
+    """Audio of a destroyed call is dropped silently: that is what was asked for. Others are answered."""
+    if isinstance(command, OptOut):
+        return (OptOutDone(command.line, command.call, False),)
+    if isinstance(command, KeepCall):
+        return (KeepDone(command.line, command.call, reason),)
+    return ()
