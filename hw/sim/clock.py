@@ -72,3 +72,10 @@ class SimRtc:
     def stop(self) -> None:
         """Its battery dies: it shows the time of its death, with the oscillator-stop flag."""
         self._stopped_at_ms = max(0, self._clock.true_utc_ms + self._offset_ms)
+
+    def beside(self, clock: SimClock) -> "SimRtc":
+        """The same clock, with its faults, read at the moments of another timeline (a crash image's)."""
+        other = SimRtc(clock)
+        other._offset_ms, other._stopped_at_ms = self._offset_ms, self._stopped_at_ms
+        other.synchronised, other.ntp_offset_ms, other.silent = self.synchronised, self.ntp_offset_ms, self.silent
+        return other

@@ -19,10 +19,13 @@ from firmware.ports import Disk
 
 SECTOR_BYTES = 512
 _ZEROS = bytes(SECTOR_BYTES)
+_NOTHING: Mapping[int, bytes] = {}
 
 Kind = Literal["read", "write", "sync", "durable", "create"]
 Key = tuple[str, int]
 """(file, sector number)."""
+Sectors = Mapping[str, Mapping[int, bytes]]
+"""file -> sector -> content."""
 
 Hook = Callable[[int, Kind, str], None]
 """Called before the k-th call (k counts from 0): raise OSError to fail it, or take time to stall it."""
@@ -46,12 +49,21 @@ class Image:
     """What a cut left: sectors on the medium, all others zero. ``base`` is shared and never changed."""
 
     sizes: Mapping[str, int]
-    base: Mapping[Key, bytes]
-    over: dict[Key, bytes] = field(default_factory=dict)
+    base: Sectors
+    over: dict[str, dict[int, bytes]] = field(default_factory=dict)
 
     def get(self, key: Key) -> bytes:
-        found = self.over.get(key)
-        return self.base.get(key, _ZEROS) if found is None else found
+        name, sector = key
+        found = self.over.get(name, _NOTHING).get(sector)
+        return self.base.get(name, _NOTHING).get(sector, _ZEROS) if found is None else found
+
+    def set(self, key: Key, content: bytes) -> None:
+        name, sector = key
+        self.over.setdefault(name, {})[sector] = content
+
+    def fork(self) -> "Image":
+        """The same medium, to be changed on its own."""
+        return Image(self.sizes, self.base, {name: dict(sectors) for name, sectors in self.over.items()})
 
 
 class SimDisk:
@@ -61,7 +73,7 @@ class SimDisk:
         image = image or Image({}, {})
         self._sizes = dict(image.sizes)
         self._base = image.base
-        self._over = dict(image.over)
+        self._over = image.fork().over
         self._rng = rng or random.Random(0)
         self._cached: dict[str, dict[int, list[bytes]]] = {}
         """Unsynced versions of each sector since its last sync, oldest first."""
@@ -97,7 +109,7 @@ class SimDisk:
             self.on_read(name, first, last)
         if length == 0:
             return b""
-        whole = b"".join([self._sector(name, sector) for sector in range(first, last)])
+        whole = b"".join(self._run(name, first, last))
         start = offset - first * SECTOR_BYTES
         return whole[start : start + length]
 
@@ -133,33 +145,31 @@ class SimDisk:
         unsynced = sorted(self.unsynced().items())
         for key, versions in unsynced:
             if rng.random() >= lose:
-                image.over[key] = rng.choice(versions)
+                image.set(key, rng.choice(versions))
         if torn and unsynced and rng.random() < 0.5:
             key, versions = rng.choice(unsynced)
             at = rng.randrange(SECTOR_BYTES)
             rest = rng.choice((image.get(key), rng.randbytes(SECTOR_BYTES)))
-            image.over[key] = rng.choice(versions)[:at] + rest[at:]
+            image.set(key, rng.choice(versions)[:at] + rest[at:])
         after = SimDisk(image, rng=self._rng)
         after.history = self.history
         return after
 
     def image(self) -> Image:
         """What is certain to be on the medium now."""
-        return Image(dict(self._sizes), self._base, dict(self._over))
+        return Image(dict(self._sizes), self._base, self._over).fork()
 
     def freeze(self) -> Image:
         """Everything as reads show it, synced or not, on one base that many disks may share."""
-        base = dict(self._base)
-        base.update(self._over)
-        for key, versions in self.unsynced().items():
-            base[key] = versions[-1]
+        base = {name: {**self._base.get(name, _NOTHING), **self._over.get(name, _NOTHING)} for name in self._sizes}
+        for name, sectors in self._cached.items():
+            base[name].update({sector: versions[-1] for sector, versions in sectors.items()})
         return Image(dict(self._sizes), base)
 
     def corrupt(self, name: str, offset: int, data: bytes) -> None:
         """Change bytes on the medium behind everyone's back (bit rot, an attacker); not part of ``history``."""
         for sector, piece in sectors_of(offset, data, lambda sector: self._sector(name, sector)):
-            self._shown.pop((name, sector), None)
-            self._over[name, sector] = piece
+            self._settle((name, sector), piece)
 
     # --------------------------------------------------------------------------------------------------- in detail
 
@@ -180,15 +190,23 @@ class SimDisk:
         if offset + length > self._size(name):
             raise OSError(errno.EIO, "the file is shorter than it was made", name)
 
+    def _run(self, name: str, first: int, last: int) -> list[bytes]:
+        """Sectors as reads show them; fast where nothing is cached."""
+        if self._shown or self._cached.get(name):
+            return [self._sector(name, sector) for sector in range(first, last)]
+        over, base = self._over.get(name), self._base.get(name, _NOTHING)
+        if not over:
+            return [base.get(sector, _ZEROS) for sector in range(first, last)]
+        return [over.get(sector) or base.get(sector, _ZEROS) for sector in range(first, last)]
+
     def _sector(self, name: str, sector: int) -> bytes:
         cached = self._cached.get(name)
         if cached is not None and sector in cached:
             return cached[sector][-1]
-        key = (name, sector)
-        if self._shown and key in self._shown:
-            return self._shown[key]
-        found = self._over.get(key)
-        return self._base.get(key, _ZEROS) if found is None else found
+        if self._shown and (name, sector) in self._shown:
+            return self._shown[name, sector]
+        found = self._over.get(name, _NOTHING).get(sector)
+        return self._base.get(name, _NOTHING).get(sector, _ZEROS) if found is None else found
 
     def _looked_at(self, name: str, sector: int) -> bytes:
         if self.on_read is not None:
@@ -196,7 +214,8 @@ class SimDisk:
         return self._sector(name, sector)
 
     def _settle(self, key: Key, content: bytes) -> None:
-        self._over[key] = content
+        name, sector = key
+        self._over.setdefault(name, {})[sector] = content
         self._shown.pop(key, None)
 
     def _write(self, kind: Kind, name: str, offset: int, data: bytes) -> None:

@@ -83,7 +83,9 @@ class Registry:
     # ------------------------------------------------------------------------------------------------ the closure
 
     def opened(self, memory: bytes) -> frozenset[bytes]:
-        """The infos of every HPKE ciphertext that this memory and the custodian's key open, by any derivation."""
+        """The infos of every HPKE ciphertext that this memory leads to, by any derivation: the custodian's key opens
+        them all, and what they hold leads to nothing but its own call."""
+        line = list(self.line())
         known: set[bytes] = set()
         todo = [memory[at : at + size] for size in (ROOT_BYTES, 32) for at in range(len(memory) - size + 1)]
         infos: set[bytes] = set()
@@ -92,14 +94,13 @@ class Registry:
             if secret in known:
                 continue
             known.add(secret)
-            for registry in self.line():
+            for registry in line:
+                if secret in registry.hpke:
+                    infos.add(registry.hpke[secret].info)
+                    break
                 todo += registry.derived.get(secret, ())
                 for record in registry.records.get(secret, ()):
                     todo += self._inside(record)
-                sealed = registry.hpke.get(secret)
-                if sealed is not None:
-                    infos.add(sealed.info)
-                    todo.append(sealed.secret)
         return frozenset(infos)
 
     def _inside(self, record: Record) -> frozenset[bytes]:

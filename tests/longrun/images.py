@@ -83,11 +83,11 @@ class Trace:
 
     def image(self, crash: Crash) -> Image:
         """The medium that the card shows after this cut; shares everything untouched with the base."""
-        over = dict(self.base.over)
+        image = self.base.fork()
         for index, version in enumerate(crash.versions):
             if version:
-                over[self.keys[index]] = self._contents[index][version]
-        return Image(self.base.sizes, self.base.base, over)
+                image.set(self.keys[index], self._contents[index][version])
+        return image
 
     # ------------------------------------------------------------------------------------------------ the walk
 

@@ -1,0 +1,224 @@
+"""Boot the production vault on a crash image and judge what it came back with. Every finding cites its invariant."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from firmware.policy.records import AudioCodec, Direction, LedgerRow, Outcome
+from firmware.store.errors import NoRoot, VaultError
+from firmware.store.vault import Vault
+from hw.sim.clock import SimClock
+from hw.sim.disk import Image, SimDisk
+from hw.sim.memory import SLOT_BYTES, SimMemory
+from tests.longrun.ideal import Registry
+from tests.longrun.inside import canonical, recent_log
+from tests.longrun.memo import Looks
+from tests.longrun.model import Kept, Promise
+from tests.longrun.world import DEVICE_ID, World, chain_is_whole
+
+DEK_DOMAIN, META_DOMAIN = b"tacet/dek/1", b"tacet/meta/1"
+OFF_MS = 1500
+"""True time between the cut and the boot."""
+
+
+@dataclass
+class Examined:
+    violations: list[str]
+    disk: SimDisk
+    memory: SimMemory
+    registry: Registry
+    clock: SimClock
+    vault: Vault | None = None
+    dump: tuple[object, ...] = ()
+
+
+@dataclass
+class Examiner:
+    world: World
+    off_ms: int = OFF_MS
+    deep_checks: int = 0
+    _salt: int = field(default=0)
+
+    def examine(
+        self, image: Image, memory: bytes, promise: Promise, registry: Registry, salt: str, looks: Looks | None = None
+    ) -> Examined:
+        """Boot, then compare with the promise. The run is a function of the image, the memory and ``salt``."""
+        disk = SimDisk(image)
+        disk.on_read = looks
+        found = Examined(
+            [], disk, SimMemory(memory, self.world.site.memory_kind), registry.child(), self._clock(self.off_ms)
+        )
+        found.memory.history = disk.history  # type: ignore[assignment]
+        with self.history_of(found):
+            self._boot(found, salt)
+            if found.vault is not None:
+                self._judge(found, promise)
+        disk.on_read = None
+        return found
+
+    def _clock(self, off_ms: int) -> SimClock:
+        return SimClock(self.world.clock.true_utc_ms + off_ms)
+
+    @contextmanager
+    def history_of(self, found: Examined) -> Iterator[None]:
+        """What is sealed and drawn in here belongs to this timeline alone."""
+        before = self.world.ideal.registry
+        self.world.ideal.registry = found.registry
+        try:
+            yield
+        finally:
+            self.world.ideal.registry = before
+
+    def _boot(self, found: Examined, salt: str) -> None:
+        parts = self.world.parts(found.disk, found.memory, found.clock, salt)
+        try:
+            found.vault = Vault.open(parts, simulation=True)
+        except NoRoot as error:
+            found.violations.append(f"I3 ROOT-ALWAYS: {error}")
+        except (VaultError, AssertionError, OSError, ValueError, LookupError) as error:
+            found.violations.append(f"I25 LIVENESS: boot failed: {type(error).__name__}: {error}")
+
+    def _judge(self, found: Examined, promise: Promise) -> None:
+        assert found.vault is not None
+        try:
+            found.violations += judge(self.world, found.vault, found.memory.content, found.registry, promise)
+        except (VaultError, AssertionError, OSError, ValueError, LookupError) as error:
+            found.violations.append(f"I1 CLOSED-DURABLE: reading back failed: {type(error).__name__}: {error}")
+
+    # ------------------------------------------------------------------------------------- what costs a second boot
+
+    def deepen(self, found: Examined, promise: Promise, salt: str) -> None:
+        """I23 (a second boot rebuilds the same state) and life after recovery: calls, an opt-out, a midnight."""
+        self.deep_checks += 1
+        assert found.vault is not None
+        with self.history_of(found):
+            dump = canonical(found.vault)
+            again = Examined(
+                [], SimDisk(found.disk.image()), found.memory, found.registry, self._clock(2 * self.off_ms)
+            )
+            again.memory.history = again.disk.history  # type: ignore[assignment]
+            self._boot(again, salt + "/again")
+            found.violations += [f"second boot: {text}" for text in again.violations]
+            if again.vault is None:
+                return
+            if canonical(again.vault) != dump:
+                found.violations.append("I23 REBUILD-EQUAL: a second boot rebuilt another state")
+            self._judge(again, promise)
+            self._live_on(again, promise)
+            found.violations += [f"after a second boot: {text}" for text in again.violations]
+
+    def _live_on(self, found: Examined, promise: Promise) -> None:
+        """New calls must not touch retained ones (I19), and an opt-out must still erase."""
+        vault = found.vault
+        assert vault is not None
+        try:
+            gone = live_on(self.world, vault, found.clock)
+        except (VaultError, AssertionError, OSError, ValueError, LookupError) as error:
+            found.violations.append(f"I25 LIVENESS: life after recovery: {type(error).__name__}: {error}")
+            return
+        after = promise.without(frozenset({gone}))
+        found.violations += judge(self.world, vault, found.memory.content, found.registry, after)
+
+
+def judge(world: World, vault: Vault, memory: bytes, registry: Registry, promise: Promise) -> list[str]:
+    """All that one state can show. ``memory``: the erasable memory now; the attacker has every ciphertext ever made."""
+    bad: list[str] = []
+    if sum(any(memory[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)) != 1:
+        bad.append("I4 ONE-ROOT: not exactly one slot is non-zero")
+    trusted = vault.now_utc_ms()
+    if trusted <= promise.watermark_utc_ms:
+        bad.append("I20 TIME-MONOTONE: T did not grow over the boot")
+    retained = {entry.call_id: entry for entry in vault.calls()}
+    opened = Opened(registry, memory)
+    for call_id in promise.gone:
+        if call_id in retained:
+            bad.append("I5/I6/I7: a destroyed call came back")
+        if opened.any_of(call_id):
+            bad.append("I5/I6/I7: a destroyed call opens to the custodian's key and the flash history")
+    for call in promise.calls.values():
+        bad += _judge_call(world, vault, promise, call, call.call_id in retained, opened, trusted)
+    bad += _judge_log(vault, promise)
+    bad += [
+        f"I17 REQUEST-ONCE: order {order.hex()[:4]} forgotten"
+        for order in promise.orders
+        if not vault.order_seen(order)
+    ]
+    return bad
+
+
+def _judge_call(
+    world: World, vault: Vault, promise: Promise, call: Kept, there: bool, opened: "Opened", trusted: int
+) -> Iterator[str]:
+    if promise.must_be_gone(call, trusted) and there:
+        yield "I5 EXPIRED-GONE: a call past its limit is still retained"
+    if promise.must_be_there(call, trusted) and not there:
+        yield ("I9 HELD-KEPT" if call.hold else "I10 NO-EARLY/I1") + ": a promised call is missing"
+    if not there:
+        if opened.any_of(call.call_id):
+            yield "I8 HALF-ERASED-NEVER: not readable by the device, yet open to the attacker"
+        return
+    if not opened.dek_of(call.call_id):
+        yield "I8 HALF-ERASED-NEVER: retained, yet the custodian's key does not open it"
+    written = world.frames.get(call.call_id, [])
+    frames = [bytes(frame) for frame in vault.sealed(call.call_id).frames()]
+    if len(frames) < call.frames:
+        yield f"I1/I2: {len(frames)} of {call.frames} acknowledged frames are there"
+    if frames != written[: len(frames)]:
+        yield "I1/I19: frames are not those that were recorded"
+
+
+def _judge_log(vault: Vault, promise: Promise) -> Iterator[str]:
+    lines = recent_log(vault, max(promise.audit_seq, 1))
+    if not lines or not chain_is_whole(lines):
+        yield "I15 AUDIT-PREFIX: the chain is broken"
+    elif promise.audit_seq and (lines[0].seq, lines[0].hash) != (promise.audit_seq, promise.audit_hash):
+        yield "I15 AUDIT-PREFIX: an acknowledged line is missing or changed"
+
+
+class Opened:
+    """Which calls an attacker opens: the closure over the registry from one content of the erasable memory."""
+
+    def __init__(self, registry: Registry, memory: bytes) -> None:
+        self._deks: set[bytes] = set()
+        self._metas: set[bytes] = set()
+        for info in registry.opened(memory):
+            call_id = call_id_of(info)
+            if info.startswith(DEK_DOMAIN):
+                self._deks.add(call_id)
+            else:
+                self._metas.add(call_id)
+
+    def dek_of(self, call_id: bytes) -> bool:
+        return call_id in self._deks
+
+    def any_of(self, call_id: bytes) -> bool:
+        return call_id in self._deks or call_id in self._metas
+
+    @property
+    def calls(self) -> frozenset[bytes]:
+        return frozenset(self._deks)
+
+
+def call_id_of(info: bytes) -> bytes:
+    """From an HPKE info: bound(domain, device_id, key_id, call_id, opened)."""
+    domain = next(d for d in (DEK_DOMAIN, META_DOMAIN, b"tacet/hold/1") if info.startswith(d))
+    start = len(domain) + 2 + len(DEVICE_ID) + 2 + 8 + 2
+    return info[start : start + 16]
+
+
+def live_on(world: World, vault: Vault, clock: SimClock) -> bytes:
+    """Two calls, one of them opted out, and a tick; returns the id of the destroyed one."""
+    now = vault.now_utc_ms()
+    for line in range(2):
+        vault.latch_opt_out(line, False)
+    ids = [vault.open_call(line, now, AudioCodec.PCMU, 1, 8000, world.meta(now, now)) for line in range(2)]
+    for call_id in ids:
+        vault.append_audio(call_id, 0, 800, bytes(800))
+        vault.flush(call_id)
+    vault.opt_out((ids[0],), 0)
+    clock.advance_ms(1000)
+    ended = vault.now_utc_ms()
+    row = LedgerRow(1, Outcome.RECORDED, Direction.INBOUND, "ring_then_loop", now, ended, True, ids[1])
+    vault.close_call(ids[1], world.meta(now, ended), row)
+    vault.tick()
+    return ids[0]

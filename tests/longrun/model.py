@@ -1,0 +1,80 @@
+"""What has been promised to people so far: the plain truth that every crash image is judged against.
+
+A *promise* is immutable; the operation under way adds what it may have done (``Pending``), and an acknowledgement
+replaces the promise. Everything here comes from what the vault's caller saw, never from the vault's own tables.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from firmware.policy.retention import Period, limit_utc_ms
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A call whose OPEN was acknowledged. ``frames``: how many of its frames were."""
+
+    call_id: bytes
+    line: int
+    opened_utc_ms: int
+    frames: int = 0
+    closed: bool = False
+    hold: str = ""
+    """"", provisional or confirmed."""
+    hold_until_utc_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What the operation under way may have brought about already."""
+
+    what: str = "nothing"
+    may_go: frozenset[bytes] = frozenset()
+    """Calls that are destroyed by it: readable, or gone for ever; nothing between."""
+    may_hold: frozenset[bytes] = frozenset()
+    may_unhold: frozenset[bytes] = frozenset()
+    capacity: bool = False
+    """The oldest days may go for space."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    period: Period
+    calls: Mapping[bytes, Kept] = field(default_factory=dict)
+    gone: frozenset[bytes] = frozenset()
+    """Destroyed, and that was acknowledged."""
+    watermark_utc_ms: int = 0
+    audit_seq: int = 0
+    audit_hash: bytes = bytes(32)
+    orders: frozenset[bytes] = frozenset()
+    latched: frozenset[int] = frozenset()
+    rows: int = 0
+    pending: Pending = Pending()
+
+    def with_call(self, call: Kept) -> "Promise":
+        return replace(self, calls={**self.calls, call.call_id: call})
+
+    def without(self, call_ids: frozenset[bytes]) -> "Promise":
+        calls = {call_id: call for call_id, call in self.calls.items() if call_id not in call_ids}
+        return replace(self, calls=calls, gone=self.gone | call_ids)
+
+    def doing(self, pending: Pending) -> "Promise":
+        return replace(self, pending=pending)
+
+    # -------------------------------------------------------------------------------------------------- judgement
+
+    def limit(self, call: Kept) -> int:
+        return limit_utc_ms(call.opened_utc_ms, self.period)
+
+    def must_be_gone(self, call: Kept, trusted_utc_ms: int) -> bool:
+        """By the calendar, at trusted time T. A provisional hold that has lapsed binds until the next tick says so."""
+        return call.hold == "" and call.call_id not in self.pending.may_hold and self.limit(call) <= trusted_utc_ms
+
+    def must_be_there(self, call: Kept, trusted_utc_ms: int) -> bool:
+        if call.call_id in self.pending.may_go or (self.pending.capacity and not call.hold):
+            return False
+        if call.hold == "confirmed" and call.call_id not in self.pending.may_unhold:
+            return True
+        if call.hold == "provisional" and trusted_utc_ms < call.hold_until_utc_ms:
+            return True
+        return self.limit(call) > trusted_utc_ms

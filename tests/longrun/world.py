@@ -1,0 +1,404 @@
+"""One device in a simulated world, driven through the vault's public door, with the promises it has made.
+
+``World`` runs operations on the live vault and keeps the promise up to date; ``Examiner`` boots the vault on any crash
+image and checks the invariants of storage design I1 to I26 that a state can show (each check cites its id).
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from firmware.policy.events import Absence
+from firmware.policy.records import AudioCodec, CallMeta, Direction, Ended, GapReason, LedgerRow, NoticeProof, Outcome
+from firmware.policy.retention import TWO_MONTHS, Period
+from firmware.store.audit import AuditLine
+from firmware.store.ciphers import Ciphers
+from firmware.store.identity import Geometry
+from firmware.store.keys import Recipient, RequestKey, Role
+from firmware.store.vault import Charter, Vault, VaultParts
+from firmware.units import MS_PER_DAY, PROVISIONAL_HOLD_DAYS
+from hw.sim.clock import SimClock, SimRtc
+from hw.sim.disk import Image, SimDisk, Write
+from hw.sim.memory import SimMemory
+from tests.longrun.ideal import Dice, IdealCiphers, Registry, public_half
+from tests.longrun.images import Acked
+from tests.longrun.inside import persisted_utc_ms, recent_log
+from tests.longrun.model import Kept, Pending, Promise
+
+START_UTC_MS = 1_772_409_600_000
+"""2026-03-02, a Monday, at midnight UTC."""
+NUMBER = "+442079460123"
+DEVICE_ID = "device-under-test"
+CUSTODIAN, ESCROW = b"c" * 32, b"e" * 32
+PCM_MARK = b"PCM-that-must-never-be-readable-on-flash"
+PIECE_SAMPLES = 800
+
+TINY = Geometry(
+    lines=2,
+    zone_blocks=32,
+    ring_blocks=256,
+    reserve_blocks=32,
+    hold_blocks=24,
+    bag_slots=24,
+    bag_slot_bytes=20 * 1024,
+    audit_segments=32,
+    audit_segment_bytes=2048,
+    epochs=512,
+    document_blocks=16,
+)
+
+
+class NoEncoder:
+    """The explorer's calls carry G.711 bytes; nothing is encoded."""
+
+    def encode(self, samples: object, rate_hz: int) -> bytes:
+        raise AssertionError("no FLAC in the explorer")
+
+
+@dataclass
+class Site:
+    """What a device is provisioned with."""
+
+    period: Period = TWO_MONTHS
+    geometry: Geometry = TINY
+    memory_kind: str = "at24"
+
+
+class World:
+    """The live device. Every method is one operation that a caller of the vault may ask for."""
+
+    def __init__(self, seed: str, site: Site | None = None, ciphers: Ciphers | None = None) -> None:
+        self.seed = seed
+        self.site = site or Site()
+        self.registry = Registry()
+        self.ideal = IdealCiphers(self.registry)
+        self.ciphers: Ciphers = ciphers or self.ideal
+        self.rng = random.Random(seed)
+        self.disk = SimDisk(rng=random.Random(seed + "/disk"))
+        self.memory = SimMemory(kind=self.site.memory_kind)
+        self.memory.history = self.disk.history  # type: ignore[assignment]
+        self.clock = SimClock(START_UTC_MS)
+        self.rtc = SimRtc(self.clock)
+        self.boots = 0
+        self.frames: dict[bytes, list[bytes]] = {}
+        self.samples: dict[bytes, int] = {}
+        self.asked: dict[bytes, int] = {}
+        """KEEP pressed on a running call: until when the hold will stand."""
+        self.promise = Promise(self.site.period)
+        self._seen_events = 0
+        self.vault = self._provision()
+        self.acknowledge()
+
+    # ------------------------------------------------------------------------------------------------ the machinery
+
+    def parts(self, disk: SimDisk, memory: SimMemory, clock: SimClock, salt: str) -> VaultParts:
+        rtc = self.rtc if clock is self.clock else self._rtc_beside(clock)
+        dice = Dice(f"{self.seed}/{salt}", self.ideal)
+        return VaultParts(disk, memory, clock, rtc, dice, NoEncoder(), self.ciphers)
+
+    def _rtc_beside(self, clock: SimClock) -> SimRtc:
+        return self.rtc.beside(clock)
+
+    def _provision(self) -> Vault:
+        parts = self.parts(self.disk, self.memory, self.clock, "provision")
+        Vault.provision(parts, self.charter(), self.site.geometry)
+        return self._open("boot-0")
+
+    def charter(self) -> Charter:
+        recipients = tuple(Recipient.of(public_half(key)) for key in (CUSTODIAN, ESCROW))
+        request = (RequestKey.of(b"k" * 32, Role.CUSTODIAN), RequestKey.of(b"s" * 32, Role.SUPERVISOR))
+        return Charter(
+            device_id=DEVICE_ID,
+            simulation=True,
+            recipients=recipients,
+            request_keys=request,
+            ring_bytes=64 << 20,
+            hold_bytes=16 << 20,
+            retention_months=2,
+            lines=2,
+        )
+
+    def _open(self, salt: str) -> Vault:
+        self.boots += 1
+        return Vault.open(self.parts(self.disk, self.memory, self.clock, salt), simulation=True)
+
+    def begin(self, pending: Pending) -> None:
+        """From here on the operation may have happened."""
+        self._set(self.promise.doing(pending))
+
+    def acknowledge(self, promise: Promise | None = None) -> None:
+        """The vault returned: what it said is promised from here on."""
+        self._note_frames()
+        line = recent_log(self.vault, max(self.promise.audit_seq, 1))[-1]
+        self._set(
+            replace(
+                promise or self.promise,
+                pending=Pending(),
+                watermark_utc_ms=persisted_utc_ms(self.vault),
+                audit_seq=line.seq,
+                audit_hash=line.hash,
+            )
+        )
+
+    def _set(self, promise: Promise) -> None:
+        self.promise = promise
+        self.disk.history.append(Acked(promise))  # type: ignore[arg-type]
+
+    def _note_frames(self) -> None:
+        """Frames as they were written to the ring, by call: what must be readable again."""
+        for event in self.disk.history[self._seen_events :]:
+            if isinstance(event, Write) and event.name == "ring" and event.data[:4] == b"TCF1":
+                frames = self.frames.setdefault(event.data[8:24], [])
+                if event.data not in frames:
+                    frames.append(event.data)
+        self._seen_events = len(self.disk.history)
+
+    def forget_history(self) -> None:
+        """The trace so far was explored; everything in it is synced."""
+        del self.disk.history[:]
+        self._seen_events = 0
+
+    def now_utc_ms(self) -> int:
+        return self.vault.now_utc_ms()
+
+    def pass_ms(self, ms: int) -> None:
+        self.clock.advance_ms(ms)
+
+    # ------------------------------------------------------------------------------------------------- operations
+
+    def open_call(self, line: int = 0) -> bytes:
+        self.begin(Pending("open"))
+        opened = self.now_utc_ms()
+        call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, self.meta(opened, opened))
+        self.samples[call_id] = 0
+        self.acknowledge(self.promise.with_call(Kept(call_id, line, opened)))
+        return call_id
+
+    def append(self, call_id: bytes, blocks: int = 1) -> None:
+        """One sealed frame of ``blocks`` 4 KiB blocks."""
+        self.begin(Pending("append", capacity=True))
+        samples = PIECE_SAMPLES if blocks == 1 else (blocks - 1) * 4096
+        first = self.samples[call_id]
+        audio = (PCM_MARK * (samples // len(PCM_MARK) + 1))[:samples]
+        self.vault.append_audio(call_id, first, samples, audio)
+        self.vault.flush(call_id)
+        self.samples[call_id] = first + samples
+        self._note_frames()
+        self._acknowledge_frames(call_id)
+
+    def gap(self, call_id: bytes, reason: GapReason = GapReason.PAYMENT) -> None:
+        self.begin(Pending("gap", capacity=True))
+        first = self.samples[call_id]
+        self.vault.append_gap(call_id, first, PIECE_SAMPLES, reason)
+        self.vault.flush(call_id)
+        self.samples[call_id] = first + PIECE_SAMPLES
+        self._acknowledge_frames(call_id)
+
+    def _acknowledge_frames(self, call_id: bytes) -> None:
+        self._note_frames()
+        kept = self.promise.calls[call_id]
+        promise = self._without_capacity_victims(self.promise)
+        self.acknowledge(promise.with_call(replace(kept, frames=len(self.frames.get(call_id, ())))))
+
+    def _without_capacity_victims(self, promise: Promise) -> Promise:
+        """Whole oldest days may have gone for space: the vault says so in its log, and the calls are then gone."""
+        there = {entry.call_id for entry in self.vault.calls()}
+        lost = frozenset(c.call_id for c in promise.calls.values() if c.closed and c.call_id not in there)
+        if lost:
+            events = {line.event for line in recent_log(self.vault, promise.audit_seq)}
+            assert "CAPACITY" in events, "I10: calls went without a logged reason"
+        return promise.without(lost)
+
+    def close(self, call_id: bytes) -> None:
+        self.begin(Pending("close", may_hold=frozenset({call_id} & self.asked.keys()), capacity=True))
+        kept = self.promise.calls[call_id]
+        ended = self.now_utc_ms()
+        row = LedgerRow(
+            kept.line, Outcome.RECORDED, Direction.INBOUND, "ring_then_loop", kept.opened_utc_ms, ended, True, call_id
+        )
+        self.vault.close_call(call_id, self.meta(kept.opened_utc_ms, ended), row)
+        self._note_frames()
+        frames = len(self.frames.get(call_id, ()))
+        self.acknowledge(self._holding_asked(self.promise.with_call(replace(kept, closed=True, frames=frames))))
+
+    def call(self, line: int = 0, frames: int = 1) -> bytes:
+        """A whole recorded call."""
+        call_id = self.open_call(line)
+        for _ in range(frames):
+            self.append(call_id)
+        self.close(call_id)
+        return call_id
+
+    def opt_out(self, call_id: bytes) -> None:
+        kept = self.promise.calls[call_id]
+        self.begin(Pending("opt_out", may_go=frozenset({call_id}), may_unhold=frozenset({call_id})))
+        self.vault.opt_out((call_id,), kept.line)
+        promise = self.promise.without(frozenset({call_id}))
+        self.acknowledge(replace(promise, latched=promise.latched | {kept.line}))
+
+    def on_hook(self, line: int) -> None:
+        self.begin(Pending("latch"))
+        self.vault.latch_opt_out(line, False)
+        self.acknowledge(replace(self.promise, latched=self.promise.latched - {line}))
+
+    def row(self, line: int = 0) -> None:
+        self.begin(Pending("row"))
+        now = self.now_utc_ms()
+        self.vault.write_row(LedgerRow(line, Outcome.UNANSWERED, Direction.INBOUND, "ring_then_loop", now, now, True))
+        self.acknowledge()
+
+    def keep(self, call_id: bytes) -> str | None:
+        """The KEEP key; on a running call it takes effect at its close."""
+        self.begin(Pending("keep", may_hold=frozenset({call_id})))
+        refused = self.vault.keep(call_id)
+        kept = self.promise.calls.get(call_id)
+        if refused is None and kept is not None and not kept.hold:
+            self.asked[call_id] = self.now_utc_ms() + PROVISIONAL_HOLD_DAYS * MS_PER_DAY
+        self.acknowledge(self._holding_asked(self.promise))
+        return refused
+
+    def _holding_asked(self, promise: Promise) -> Promise:
+        """KEEP presses whose call is closed by now are holds in force."""
+        for call_id, until in list(self.asked.items()):
+            kept = promise.calls.get(call_id)
+            if kept is not None and kept.closed and not kept.hold:
+                promise = promise.with_call(replace(kept, hold="provisional", hold_until_utc_ms=until))
+            if kept is None or kept.closed:
+                del self.asked[call_id]
+        return promise
+
+    def hold(self, call_id: bytes, days: int = 90) -> None:
+        self._change_hold(call_id, days, lambda review: self.vault.hold(call_id, b"case sealed by the desk", review))
+
+    def confirm(self, call_id: bytes, days: int = 90) -> None:
+        self._change_hold(call_id, days, lambda review: self.vault.confirm(call_id, b"confirmed by the desk", review))
+
+    def extend(self, call_id: bytes, days: int = 180) -> None:
+        self._change_hold(call_id, days, lambda review: self.vault.extend(call_id, review))
+
+    def _change_hold(self, call_id: bytes, days: int, act: Callable[[int], object]) -> None:
+        self.begin(Pending("hold", may_hold=frozenset({call_id})))
+        review = self.now_utc_ms() + days * MS_PER_DAY
+        act(review)
+        kept = replace(self.promise.calls[call_id], hold="confirmed", hold_until_utc_ms=review)
+        self.acknowledge(self.promise.with_call(kept))
+
+    def release(self, call_id: bytes) -> None:
+        kept = self.promise.calls[call_id]
+        past = self.promise.limit(kept) <= self.now_utc_ms()
+        go = frozenset({call_id}) if past else frozenset()
+        self.begin(Pending("release", may_go=go, may_unhold=frozenset({call_id})))
+        self.vault.release(call_id)
+        promise = self.promise.with_call(replace(kept, hold="", hold_until_utc_ms=0))
+        self.acknowledge(promise.without(go) if past else promise)
+
+    def erase(self, call_id: bytes) -> None:
+        self.begin(Pending("erase", may_go=frozenset({call_id})))
+        self.vault.erase(call_id)
+        self.acknowledge(self.promise.without(frozenset({call_id})))
+
+    def order(self, order_id: bytes) -> None:
+        self.begin(Pending("order"))
+        self.vault.remember_order(order_id, self.now_utc_ms() + 14 * MS_PER_DAY)
+        self.acknowledge(replace(self.promise, orders=self.promise.orders | {order_id}))
+
+    def log(self) -> None:
+        self.begin(Pending("log"))
+        self.vault.log("DISCLOSE", {"purpose": "quality", "calls": 1})
+        self.acknowledge()
+
+    def document(self, name: str, data: bytes) -> None:
+        self.begin(Pending("document"))
+        self.vault.put_document(name, data)
+        self.acknowledge()
+
+    def tick(self) -> None:
+        """Expiry, lapses, persistence of T, overwriting: what is due by then goes."""
+        self.begin(self._pending("tick", self.now_utc_ms() + 1000))
+        self.vault.tick()
+        self.acknowledge(self._after_expiry())
+
+    def _pending(self, what: str, now: int) -> Pending:
+        calls = self.promise.calls.values()
+        lapsing = frozenset(c.call_id for c in calls if c.hold == "provisional" and now >= c.hold_until_utc_ms)
+        going = frozenset(c.call_id for c in calls if self.promise.must_be_gone(c, now) or c.call_id in lapsing)
+        return Pending(what, may_go=going, may_unhold=lapsing)
+
+    def _after_expiry(self) -> Promise:
+        """By the calendar alone, after the holds that lapsed by T."""
+        now = self.now_utc_ms()
+        promise = self.promise.doing(Pending())
+        for call in list(promise.calls.values()):
+            if call.hold == "provisional" and now >= call.hold_until_utc_ms:
+                promise = promise.with_call(replace(call, hold="", hold_until_utc_ms=0))
+        return promise.without(frozenset(c.call_id for c in promise.calls.values() if promise.must_be_gone(c, now)))
+
+    def midnight(self) -> None:
+        """On to just past the next midnight UTC."""
+        now = self.now_utc_ms()
+        self.pass_ms((now // MS_PER_DAY + 1) * MS_PER_DAY - now + 1000)
+        self.tick()
+
+    def change_keys(self) -> None:
+        self.begin(Pending("change_keys"))
+        charter = self.charter()
+        self.vault.change_keys(charter.recipients, charter.request_keys)
+        self.acknowledge()
+
+    def settle_time(self, utc_ms: int) -> None:
+        self.begin(self._pending("settle_time", utc_ms))
+        self.vault.settle_time(utc_ms)
+        self.acknowledge(self._after_expiry())
+
+    def reboot(self, off_ms: int = 0) -> None:
+        self.power_cut(off_ms)
+        self.boot()
+
+    def power_cut(self, off_ms: int = 0) -> None:
+        self._note_frames()
+        self.clock.power_off(off_ms)
+        self.disk = self.disk.cut(self.rng)
+
+    def boot(self) -> None:
+        """Open calls were interrupted: closed by the boot, and kept."""
+        claimed = self.rtc.read().utc_ms or 0
+        self.begin(self._pending("boot", max(claimed, self.promise.watermark_utc_ms)))
+        self.vault = self._open(f"boot-{self.boots}")
+        promise = self.promise
+        for call in list(promise.calls.values()):
+            if not call.closed:
+                promise = promise.with_call(replace(call, closed=True))
+        self.promise = self._holding_asked(promise)
+        self.acknowledge(self._after_boot())
+
+    def _after_boot(self) -> Promise:
+        """Boot expires by the calendar; holds lapse at the first tick."""
+        now = self.now_utc_ms()
+        promise = self.promise.doing(Pending())
+        return promise.without(frozenset(c.call_id for c in promise.calls.values() if promise.must_be_gone(c, now)))
+
+    # --------------------------------------------------------------------------------------------------- in detail
+
+    def meta(self, answered: int, ended: int) -> CallMeta:
+        return CallMeta(
+            number=NUMBER,
+            number_absence=None if answered % 2 else Absence.WITHHELD,
+            caller_name=None,
+            direction=Direction.INBOUND,
+            rule="ring_then_loop",
+            evidence=(("ring", -3000),),
+            notice=NoticeProof("v1", bytes(32), 12_000, "appliance"),
+            answered_utc_ms=answered,
+            ended_utc_ms=ended,
+            ended=Ended.ON_HOOK,
+            samples=0,
+        )
+
+    def image(self) -> Image:
+        return self.disk.freeze()
+
+
+def chain_is_whole(lines: Sequence[AuditLine]) -> bool:
+    """I15: seq without a hole, each line names its predecessor's hash."""
+    return all(after.seq == before.seq + 1 and after.prev == before.hash for before, after in pairwise(lines))
