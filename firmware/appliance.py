@@ -80,9 +80,7 @@ class Appliance:
         self.vault = Vault.open(parts, simulation=simulation)
         self._devices = devices
         self.site = self._read_site()
-        self.writer = Writer(
-            self.vault, threaded=threaded, lines=len(self.site.lines), now_mono_us=devices.clock.mono_us
-        )
+        self.writer = Writer(self.vault, threaded=threaded, lines=len(self.site.lines))
         self.loop = Loop(
             self._settings(),
             devices.clock,

@@ -128,12 +128,17 @@ class Line:
 
     def pass_time(self, now_mono_us: int) -> list[Act]:
         if self.phase is Phase.RINGING and now_mono_us - self._last_ring_mono_us > self.settings.ring_latch_us:
-            self._finish(self._the_call(), self._last_ring_mono_us, Ended.ON_HOOK)
-            self.phase = Phase.IDLE
+            self._unanswered()
         if self._dial_since_mono_us is not None and now_mono_us - self._dial_since_mono_us >= DIAL_TONE_CERTAIN_US:
             self._dial_tone_in_call(self._dial_since_mono_us)
         self.privacy.forget_before(now_mono_us - 3 * self.settings.look_back_us)
         return list(self._notice_due(now_mono_us))
+
+    def _unanswered(self) -> None:
+        call = self._the_call()
+        call.direction, call.rule = Direction.INBOUND, "ring_unanswered"
+        self._finish(call, self._last_ring_mono_us, Ended.ON_HOOK)
+        self.phase = Phase.IDLE
 
     def silences(self) -> list[Silence]:
         return self.privacy.silences

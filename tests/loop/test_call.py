@@ -212,7 +212,7 @@ def test_an_unanswered_call_has_its_row() -> None:
     bench.ring(2.0)
     bench.run_to(30.0)
     [row] = bench.rows()
-    assert (row.outcome, row.direction) == (Outcome.UNANSWERED, Direction.UNKNOWN)
+    assert (row.outcome, row.direction) == (Outcome.UNANSWERED, Direction.INBOUND)
 
 
 def test_a_caller_who_hangs_up_during_the_notice_is_not_kept() -> None:
