@@ -111,8 +111,8 @@ class AuditLog:
     def recover(self, cursor: AuditCursor, key: bytes, dayend: bytes) -> Recovered:
         """Boot: the lines after the table's cursor, each from whichever mirror has it whole; mirrors made equal.
 
-        ``key``: the current public key. ``dayend``: the line that the table carries, whose key is destroyed; it is known
-        by its bytes.
+        ``key``: the current public key. ``dayend``: the line that the table carries, whose key is destroyed; it is
+        known by its bytes.
         """
         oldest = self._segment_start(cursor.position) - self._size + self._segment
         self.cursor = replace(cursor, tail=max(cursor.tail, oldest))

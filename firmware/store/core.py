@@ -194,7 +194,8 @@ class Core:
     def contents(
         self, bag: Bag, without: frozenset[bytes] = frozenset(), void: frozenset[bytes] = frozenset()
     ) -> Contents:
-        """A successor's entries: those of calls not in ``without``, superseded ones and intents of ``void`` left out."""
+        """A successor's entries: those of calls not in ``without``, superseded ones and intents of ``void`` left
+        out."""
         last: dict[tuple[Kind, bytes], int] = {}
         for entry in bag.entries:
             if entry.kind is not Kind.INTENT:

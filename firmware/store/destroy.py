@@ -147,8 +147,8 @@ def drop_days(core: Core, change: Change, days: Iterable[int], op: Op) -> None:
 
 
 def _commit_destroying(core: Core, change: Change, gone: Sequence[Call]) -> None:
-    """The card may fail *after* the erasure point, when the audit line is due: the calls are then gone all the same, and
-    the failure shows at the next write (``Card.failed``)."""
+    """The card may fail *after* the erasure point, when the audit line is due: the calls are then gone all the same,
+    and the failure shows at the next write (``Card.failed``)."""
     try:
         rotate.commit(core, change)
     except CardFailed:

@@ -101,7 +101,8 @@ class OrdersFull(VaultError):
 
 
 class Refused(VaultError):
-    """Asked for something that the rules forbid. ``code`` is the reason's word (``policy/holds.Refusal`` and others)."""
+    """Asked for something that the rules forbid. ``code`` is the reason's word (``policy/holds.Refusal`` and
+    others)."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Refused: {reason}; nothing was changed.")

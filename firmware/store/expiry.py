@@ -4,6 +4,7 @@ reached their calendar limit."""
 from firmware.policy import holds
 from firmware.policy.retention import expired_days, utc_day
 from firmware.store import destroy, holding, rotate
+from firmware.store.audit import Value
 from firmware.store.core import Core
 from firmware.store.keys import wipe
 from firmware.store.rotate import Change
@@ -66,7 +67,7 @@ def _next_epoch(core: Core, change: Change, today: int) -> None:
         return
     seed = bytearray(core.parts.random(32))
     lines = core.log.cursor.next_seq - table.epoch_first_seq + 1
-    fields = {"epoch": table.sign_epoch, "lines": lines, "next": core.ciphers.public_key(seed)}
+    fields: dict[str, Value] = {"epoch": table.sign_epoch, "lines": lines, "next": core.ciphers.public_key(seed)}
     change.table.dayend = core.log.compose(core.now_utc_ms(), "DAYEND", fields, table.seed)
     change.table.seed = bytes(seed)
     change.table.sign_epoch = table.sign_epoch + 1

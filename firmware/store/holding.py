@@ -85,7 +85,8 @@ def extend(core: Core, call_id: bytes, review_utc_ms: int) -> None:
 
 
 def release(core: Core, call_id: bytes, event: str = "RELEASE") -> None:
-    """RELEASE order, or the lapse of a provisional hold: the call follows its ordinary limit, at once if that is past."""
+    """RELEASE order, or the lapse of a provisional hold: the call follows its ordinary limit, at once if that is
+    past."""
     core.ready()
     call = core.calls.get(call_id)
     if call is None or call.hold is None:

@@ -59,7 +59,8 @@ def open_call(
 
 
 def append_audio(core: Core, call_id: bytes, first: int, samples: int, payload: NDArray[int16] | bytes) -> int | None:
-    """Returns the sample through which the call is durable now, where a frame was sealed. Raises CardFailed, RingFull."""
+    """Returns the sample through which the call is durable now, where a frame was sealed. Raises CardFailed,
+    RingFull."""
     call, running = running_call(core, call_id)
     sealed = _seal_before(core, call, first, samples)
     running.add_audio(first, samples, payload)
@@ -81,7 +82,8 @@ def flush(core: Core, call_id: bytes, *, last: bool = False) -> int | None:
 
 
 def close_call(core: Core, call_id: bytes, meta: CallMeta, row: LedgerRow) -> int | None:
-    """Last frame, META and CLOSE in one append, then the ledger row: it is written at boot where a cut comes between."""
+    """Last frame, META and CLOSE in one append, then the ledger row: it is written at boot where a cut comes
+    between."""
     call, running = running_call(core, call_id)
     sealed = flush(core, call_id, last=True)
     body = _meta_body(core, call_id, call.opened_utc_ms, meta)

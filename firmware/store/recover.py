@@ -10,8 +10,8 @@
     8  carry out the intents to hold
     9  one ROTATE: T, midnight and expiry if due, the ring's head
 
-Holds come before expiry, so that one raised a minute before it is not lost (storage.md 5, 25); the scan comes before the
-intents, so that the blocks of an interrupted call that was opted out are known.
+Holds come before expiry, so that one raised a minute before it is not lost (storage.md 5, 25); the scan comes before
+the intents, so that the blocks of an interrupted call that was opted out are known.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from firmware.policy.records import Direction, Ended, LedgerRow, Outcome
 from firmware.policy.trusted_time import ClockState
 from firmware.store import destroy, erasable, expiry, holding, identity, rotate
 from firmware.store import table as tables
-from firmware.store.audit import AuditLine
+from firmware.store.audit import AuditLine, Value
 from firmware.store.card import MIRRORS
 from firmware.store.core import Call, Core, VaultParts
 from firmware.store.entries import Close, Intent, Kind
@@ -181,7 +181,8 @@ def _pay_rows(core: Core) -> None:
             write_row(core, row)
 
 
-# ------------------------------------------------------------------------------------------------- intents and open calls
+# ------------------------------------------------------------------------------------------------- intents and open
+# calls
 
 
 def _signed(core: Core, header: Header) -> bool:
@@ -268,6 +269,6 @@ def _start(core: Core) -> None:
     change.table.boot_no += 1
     expiry.midnight(core, change)
     rotate.commit(core, change)
-    fields = {"boot": core.table.boot_no, "clock": ClockState(core.time.state).name.lower()}
+    fields: dict[str, Value] = {"boot": core.table.boot_no, "clock": ClockState(core.time.state).name.lower()}
     core.log.append(core.now_utc_ms(), "BOOT", fields, core.table.seed)
     core.log.prune(core.now_utc_ms())

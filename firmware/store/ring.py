@@ -1,7 +1,7 @@
 """The ring: a pure log of frames in zones, addressed by positions that never wrap (FORMAT.md 6 and 7).
 
-The allocator knows two positions of the *durable* table: ``table_tail``, below which all is free, and ``table_head``, from
-which a boot scans ``reserve_blocks``. It never writes past either limit; a ROTATE moves them (I19).
+The allocator knows two positions of the *durable* table: ``table_tail``, below which all is free, and ``table_head``,
+from which a boot scans ``reserve_blocks``. It never writes past either limit; a ROTATE moves them (I19).
 """
 
 from collections.abc import Callable, Iterator

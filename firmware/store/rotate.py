@@ -7,8 +7,8 @@
     R5  (``background``) blocks and old slots are overwritten
 
 A cut before R3 is whole leaves generation g; from then on g+1 (storage.md 3.4). An I/O *error* in R1 or R2 discards the
-root and draws everything anew, once; from R3's first byte there is no way back, so R3 and R4 are repeated with identical
-bytes and nothing else is written before they are done.
+root and draws everything anew, once; from R3's first byte there is no way back, so R3 and R4 are repeated with
+identical bytes and nothing else is written before they are done.
 """
 
 from dataclasses import dataclass, field

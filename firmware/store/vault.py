@@ -189,7 +189,8 @@ class Vault:
 
     def write_row(self, row: LedgerRow) -> int:
         """The ledger row of a call event of which nothing is kept; ``row.call_id`` names the call that was opened and
-        destroyed for it. One that is still running is discarded first: nothing of it may stay. Returns the audit seq."""
+        destroyed for it. One that is still running is discarded first: nothing of it may stay. Returns the audit
+        seq."""
         call = None if row.call_id is None else self._core.calls.get(row.call_id)
         if call is not None and call.running is not None:
             destroy.discard(self._core, call)

@@ -1,7 +1,7 @@
 """Who talks to the vault: one writer, commands in order from a bounded queue; OPT-OUT overtakes queued audio.
 
-In production it is one thread, so that the loop never waits for the card; in simulation ``run_inline`` does the same work
-on the caller's thread, deterministically. Reports are read with ``poll``.
+In production it is one thread, so that the loop never waits for the card; in simulation ``run_inline`` does the same
+work on the caller's thread, deterministically. Reports are read with ``poll``.
 """
 
 import threading
@@ -81,8 +81,8 @@ class Writer:
     # ------------------------------------------------------------------------------------------------- the loop's side
 
     def submit(self, command: Command) -> None:
-        """Never blocks for the card. Past the limit audio is not taken: Alarm CARD_BEHIND; commands that are not audio are
-        always taken."""
+        """Never blocks for the card. Past the limit audio is not taken: Alarm CARD_BEHIND; commands that are not audio
+        are always taken."""
         with self._lock:
             audio = isinstance(command, AppendAudio | AppendGap)
             samples = _samples(command)
