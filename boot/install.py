@@ -1,7 +1,7 @@
 """Put the recorder in place on a Debian or Raspberry Pi OS system, or take it away again. Standard library only.
 
-    python3 boot/install.py wheelhouse --out build/wheelhouse
-    python3 boot/install.py install   --destdir / --wheelhouse build/wheelhouse
+    python3 boot/install.py wheelhouse                  # build/wheelhouse: pip's work, once, not on the device
+    python3 boot/install.py install   --destdir /
     python3 boot/install.py uninstall --destdir /
 
 ``boot/TREE.md`` documents every path; ``tests/boot`` compares it with what this writes. Running it twice changes
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+WHEELHOUSE = REPOSITORY / "build" / "wheelhouse"
 LIBRARY = "opt/tacet/lib"
 VENV = "opt/tacet/venv"
 MANIFEST = "opt/tacet/MANIFEST"
@@ -75,7 +76,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Item:
-    """``path`` is relative to the destination; exactly one of ``source`` (a file) and ``link`` (a target) is set."""
+    """``path`` is relative to the root directory; exactly one of ``source`` (a file) and ``link`` (a target) is set."""
 
     path: str
     source: Path | None = None
@@ -91,9 +92,10 @@ def main(arguments: list[str] | None = None) -> int:
             build_wheelhouse(Path(options.out))
         elif options.command == "install":
             device = Device(*options.device.split(":")) if options.device else Device.this()
-            install(Path(options.destdir), options.wheelhouse and Path(options.wheelhouse), device)
+            wheelhouse = None if options.no_packages else Path(options.wheelhouse)
+            install(destination(options.destdir), wheelhouse, device)
         else:
-            uninstall(Path(options.destdir))
+            uninstall(destination(options.destdir))
     except InstallError as error:
         print(f"install: {error}", file=sys.stderr)
         return 1
@@ -104,14 +106,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="boot/install.py", description="install or remove the recorder")
     commands = parser.add_subparsers(dest="command", required=True)
     wheels = commands.add_parser("wheelhouse", help="build the Python packages of requirements.txt once")
-    wheels.add_argument("--out", default=str(REPOSITORY / "build" / "wheelhouse"))
+    wheels.add_argument("--out", default=str(WHEELHOUSE))
     adder = commands.add_parser("install", help="copy everything to its place")
     adder.add_argument("--destdir", default="/")
-    adder.add_argument("--wheelhouse", help="folder of wheels; without it the Python packages are left out")
+    adder.add_argument("--wheelhouse", default=str(WHEELHOUSE), help="folder of wheels; built there if it is missing")
+    adder.add_argument("--no-packages", action="store_true", help="leave the Python packages out")
     adder.add_argument("--device", help="PYTHON:MACHINE of the device, for example 3.11:aarch64; default: this machine")
     remover = commands.add_parser("uninstall", help="remove everything that install put there, but no recording")
     remover.add_argument("--destdir", default="/")
     return parser.parse_args(arguments)
+
+
+def destination(text: str) -> Path:
+    """An empty DESTDIR is the running system, as everywhere."""
+    return Path(text or "/").resolve()
 
 
 def build_wheelhouse(out: Path) -> None:
@@ -121,41 +129,43 @@ def build_wheelhouse(out: Path) -> None:
     run([*command, "--wheel-dir", str(out), "--find-links", str(out)])
 
 
-def install(destination: Path, wheelhouse: Path | None, device: Device) -> None:
+def install(root: Path, wheelhouse: Path | None, device: Device) -> None:
     """Raises InstallError; an interrupted run is completed by running it again."""
+    if wheelhouse is not None and not any(wheelhouse.glob("*.whl")):
+        build_wheelhouse(wheelhouse)
     items = list(layout(device))
     for item in items:
-        place(destination, item)
-    compile_overlays(destination)
-    site_packages = destination / device.site_packages
+        place(root, item)
+    compile_overlays(root)
+    site_packages = root / device.site_packages
     if wheelhouse is not None:
         unpack_wheels(site_packages, wheelhouse, device)
-    compile_bytecode([destination / LIBRARY, site_packages], device)
-    add_include(destination)
-    write_manifest(destination, items)
-    if destination == Path("/"):
+    compile_bytecode([root / LIBRARY, site_packages], device)
+    add_include(root)
+    write_manifest(root, items)
+    if root == Path("/"):
         run(["systemd-sysusers"])
         run(["systemctl", "daemon-reload"])
         run(["udevadm", "control", "--reload"])
 
 
-def uninstall(destination: Path) -> None:
+def uninstall(root: Path) -> None:
     """Removes what the manifest lists. A ``tacet.toml`` that was changed since stays; so does the data partition."""
-    manifest = destination / MANIFEST
+    manifest = root / MANIFEST
     if not manifest.is_file():
         raise InstallError(f"there is no {manifest}: nothing is installed here and nothing was changed.")
     entries = [line.partition("  ") for line in manifest.read_text().splitlines()]
     for digest, _, name in entries:
-        path = destination / name
+        path = root / name
         if name == SETTINGS and path.is_file() and sha256(path) != digest:
             continue
         path.unlink(missing_ok=True)
-    (destination / SETTINGS).with_suffix(".toml.new").unlink(missing_ok=True)
+    (root / SETTINGS).with_suffix(".toml.new").unlink(missing_ok=True)
     for tree in (LIBRARY, VENV):
-        shutil.rmtree(destination / tree, ignore_errors=True)
+        shutil.rmtree(root / tree, ignore_errors=True)
     manifest.unlink()
-    remove_include(destination)
-    prune_empty(destination, [MANIFEST, *(name for _, _, name in entries)])
+    remove_include(root)
+    prune_empty(root, [MANIFEST, *(name for _, _, name in entries)])
 
 
 # ----------------------------------------------------------------------------------------------- what goes where
@@ -196,9 +206,9 @@ def files_under(folder: Path) -> list[Path]:
 # ------------------------------------------------------------------------------------------------------ the steps
 
 
-def place(destination: Path, item: Item) -> None:
+def place(root: Path, item: Item) -> None:
     """Written beside its place and renamed: a cut leaves the old file or the new one, never half of one."""
-    path = destination / item.path
+    path = root / item.path
     path.parent.mkdir(parents=True, exist_ok=True)
     if item.path == SETTINGS and path.is_file() and item.source is not None:
         if path.read_bytes() == item.source.read_bytes():
@@ -223,8 +233,8 @@ def keep_time(path: Path) -> None:
         os.utime(path, (int(epoch), int(epoch)))
 
 
-def compile_overlays(destination: Path) -> None:
-    folder = destination / "boot/firmware/overlays"
+def compile_overlays(root: Path) -> None:
+    folder = root / "boot/firmware/overlays"
     folder.mkdir(parents=True, exist_ok=True)
     for source in sorted((REPOSITORY / "boot/overlays").glob("*.dts")):
         target = folder / f"{source.stem}.dtbo"
@@ -234,8 +244,6 @@ def compile_overlays(destination: Path) -> None:
 
 def unpack_wheels(site_packages: Path, wheelhouse: Path, device: Device) -> None:
     """No index, no network, no scripts: exactly the pinned set, into a tree that the device mounts read-only."""
-    if not any(wheelhouse.glob("*.whl")):
-        raise InstallError(f"{wheelhouse} holds no wheels; nothing was unpacked. Build them with `make wheelhouse`.")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-compile", "--no-deps"]
     place_at = ["--target", str(site_packages), "--upgrade", "--root-user-action", "ignore", "--no-warn-conflicts"]
     tags = [f"{base}_{device.machine}" for base in ("linux", "manylinux2014", *(f"manylinux_2_{n}" for n in GLIBC))]
@@ -267,42 +275,42 @@ def compile_bytecode(trees: list[Path], device: Device) -> None:
         )
 
 
-def add_include(destination: Path) -> None:
+def add_include(root: Path) -> None:
     """Only where the firmware's config.txt is already there: a Raspberry Pi."""
-    path = destination / CONFIG_TXT
+    path = root / CONFIG_TXT
     if path.is_file() and INCLUDE_LINE not in path.read_text().splitlines():
         path.write_text(path.read_text().rstrip("\n") + f"\n{INCLUDE_LINE}\n")
 
 
-def remove_include(destination: Path) -> None:
-    path = destination / CONFIG_TXT
+def remove_include(root: Path) -> None:
+    path = root / CONFIG_TXT
     if path.is_file():
         lines = [line for line in path.read_text().splitlines() if line != INCLUDE_LINE]
         path.write_text("\n".join(lines) + "\n")
 
 
-def write_manifest(destination: Path, items: list[Item]) -> None:
+def write_manifest(root: Path, items: list[Item]) -> None:
     """The digest of the settings is that of the shipped file, so that a changed one is recognised as the site's own."""
     lines = []
     shipped = {item.path: item.source for item in items if item.source is not None}
     overlays = [f"boot/firmware/overlays/{path.stem}.dtbo" for path in (REPOSITORY / "boot/overlays").glob("*.dts")]
     for name in sorted([*(item.path for item in items), *overlays]):
-        path = shipped[SETTINGS] if name == SETTINGS else destination / name
+        path = shipped[SETTINGS] if name == SETTINGS else root / name
         digest = hashlib.sha256(os.readlink(path).encode()).hexdigest() if path.is_symlink() else sha256(path)
         lines.append(f"{digest}  {name}")
-    place(destination, Item(MANIFEST, text="\n".join(lines) + "\n"))
+    place(root, Item(MANIFEST, text="\n".join(lines) + "\n"))
 
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def prune_empty(destination: Path, names: list[str]) -> None:
+def prune_empty(root: Path, names: list[str]) -> None:
     folders = {
         parent for name in names for parent in Path(name).parents if str(parent) not in (".", "etc", "usr", "opt")
     }
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-        path = destination / folder
+        path = root / folder
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
 

@@ -1,9 +1,8 @@
 """Build the appliance's image: Debian with the product installed by its own installer, unattended and reproducible.
 
-    python3 boot/image/build.py --arch arm64 --out build/image
+    python3 -m boot.image.build --arch arm64 --out build/image
 
-Needs root, and the Debian packages mmdebstrap, squashfs-tools, dosfstools, mtools, fdisk, e2fsprogs, and for another
-architecture qemu-user-static with binfmt-support. Standard library only. The result is one disk image:
+Needs root and the Debian packages of tools/setup_packages_image.txt. The result is one disk image:
 
     1 TACETBOOT   FAT    boot loader, kernel and initramfs of both slots, tacet.toml
     2 tacet-a     squashfs: the root file system
@@ -22,6 +21,8 @@ import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+from boot.image import initramfs
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -83,13 +84,13 @@ def build(architecture: Architecture, out: Path, extra: Path | None, *, root_onl
     root.mkdir(parents=True)
     run(["tar", "-xpf", str(base_system(architecture, out)), "-C", str(root), "--numeric-owner"])
     install_product(architecture, root, wheelhouse(architecture, out))
-    finish(architecture, root, extra)
-    kernel, initramfs = kernel_files(root)
+    finish(root, extra)
     stem = f"tacet-{architecture.debian}"
+    [kernel] = (root / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, out / f"{stem}.vmlinuz")
-    shutil.copy(initramfs, out / f"{stem}.initrd")
+    (out / f"{stem}.initrd").write_bytes(initramfs.build(root, root / "usr/bin/busybox"))
     for path in (root / "boot").iterdir():
-        if path.is_file() and not path.name.startswith("config-"):
+        if path.is_file():
             path.unlink()
     squash(root, out / f"{stem}.squashfs")
     if not root_only:
@@ -107,19 +108,32 @@ def packages() -> list[str]:
 
 def base_system(architecture: Architecture, out: Path) -> Path:
     """Debian as mmdebstrap makes it; kept for the next build with the same packages."""
-    wanted = sorted([*packages(), architecture.kernel, "systemd-boot-efi"])
-    return bootstrap(architecture, out, "base", ",".join(wanted))
+    wanted = sorted([*packages(), "busybox-static", "systemd-boot-efi"])
+    return bootstrap(
+        architecture, out, "base", ",".join(wanted), [f"--customize-hook={KERNEL_HOOK % architecture.kernel}"]
+    )
 
 
-def bootstrap(architecture: Architecture, out: Path, purpose: str, include: str) -> Path:
-    digest = hashlib.sha256(f"{SUITE} {architecture.debian} {include}".encode()).hexdigest()[:12]
+KERNEL_HOOK = """
+set -eu; cd "$1"; export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+name=$(apt-cache depends %s | sed -n 's/ *Depends: \\(linux-image-[0-9].*\\)/\\1/p' | head -n 1)
+cd tmp; apt-get -q download "$name"; cd ..
+dpkg-deb --fsys-tarfile tmp/"$name"_*.deb | tar -x --keep-directory-symlink
+rm tmp/"$name"_*.deb; depmod -b . "${name#linux-image-}"
+"""
+"""The kernel is unpacked, not installed: its scripts would build Debian's initramfs, minutes under emulation, and the
+image has its own (initramfs.py)."""
+
+
+def bootstrap(architecture: Architecture, out: Path, purpose: str, include: str, hooks: list[str]) -> Path:
+    digest = hashlib.sha256(f"{SUITE} {architecture.debian} {include} {hooks}".encode()).hexdigest()[:12]
     path = out / f"{purpose}-{architecture.debian}-{digest}.tar"
     if not path.exists():
         fresh = path.with_suffix(".new.tar")
         excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("man", "locale", "doc")]
         sources = [f"deb http://deb.debian.org/{name} {suite} main" for name, suite in SOURCES]
         choice = [f"--architectures={architecture.debian}", f"--include={include}", *excluded]
-        run(["mmdebstrap", "--quiet", "--variant=minbase", *choice, SUITE, str(fresh), *sources])
+        run(["mmdebstrap", "--quiet", "--variant=minbase", *choice, *hooks, SUITE, str(fresh), *sources])
         fresh.replace(path)
     return path
 
@@ -140,7 +154,7 @@ def wheelhouse(architecture: Architecture, out: Path) -> Path:
     builder = out / f"builder-{architecture.debian}"
     shutil.rmtree(builder, ignore_errors=True)
     builder.mkdir()
-    tools = bootstrap(architecture, out, "builder", WHEEL_TOOLS)
+    tools = bootstrap(architecture, out, "builder", WHEEL_TOOLS, [])
     run(["tar", "-xpf", str(tools), "-C", str(builder), "--numeric-owner"])
     shutil.copytree(fresh, builder / "wheels")
     options = ["--quiet", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", "/wheels"]
@@ -185,7 +199,7 @@ def install_product(architecture: Architecture, root: Path, wheels: Path) -> Non
     run([*command, "--device", f"3.11:{architecture.wheel_platform}"])
 
 
-def finish(architecture: Architecture, root: Path, extra: Path | None) -> None:
+def finish(root: Path, extra: Path | None) -> None:
     """What only an image has: no host keys, no identity, no package lists; /etc as it will be for ever."""
     shutil.copytree(HERE / "tree", root, dirs_exist_ok=True, symlinks=True)
     settings = root / "etc/tacet/tacet.toml"
@@ -198,7 +212,6 @@ def finish(architecture: Architecture, root: Path, extra: Path | None) -> None:
         run(["systemctl", f"--root={root}", "--quiet", "mask", unit])
     if extra is not None:
         shutil.copytree(extra, root, dirs_exist_ok=True, symlinks=True)
-    run(["chroot", str(root), "update-initramfs", "-u"])
     (root / "etc/machine-id").write_text("")
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     for folder in ("var/lib/apt/lists", "var/cache", "var/log", "var/lib/systemd", "tmp", "run", "usr/share/info"):
@@ -208,12 +221,6 @@ def finish(architecture: Architecture, root: Path, extra: Path | None) -> None:
         path = root / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (root / "boot/firmware").mkdir(exist_ok=True)
-
-
-def kernel_files(root: Path) -> tuple[Path, Path]:
-    [kernel] = (root / "boot").glob("vmlinuz-*")
-    [initramfs] = (root / "boot").glob("initrd.img-*")
-    return kernel, initramfs
 
 
 def squash(root: Path, path: Path) -> None:
@@ -342,7 +349,7 @@ def run(command: list[str], text: str | None = None, environment: dict[str, str]
             command, check=True, capture_output=True, text=True, input=text, env={**os.environ, **(environment or {})}
         )
     except FileNotFoundError as error:
-        raise BuildError(f"the program {command[0]} is missing: see tools/setup_packages.txt.") from error
+        raise BuildError(f"the program {command[0]} is missing: see tools/setup_packages_image.txt.") from error
     except subprocess.CalledProcessError as error:
         words = (error.stderr or error.stdout).strip()[-2000:]
         raise BuildError(f"`{' '.join(command[:3])} ...` failed: {words}") from error

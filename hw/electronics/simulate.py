@@ -2,8 +2,9 @@
 ngspice. Volts, amperes, hertz, seconds; decibels are named so.
 
 The line of the benches: 50 V behind 2 x 200 ohm for the direct current; ringing 25 Hz on top of it; 600 ohm on both
-ends for speech. The isolation between line and Pi is not simulated: both have node 0 as their ground. Sources: ITU-T Q.552 (600 ohm), ES 203 021-2 (TBR 21 successor: ringing and on-hook resistance), BS 6305
-(UK ringing 25 Hz, 40 to 75 V RMS at the terminal) [G: figures from memory, to be checked with the standards' text].
+ends for speech. The isolation between line and Pi is not simulated: both have node 0 as their ground. Sources:
+ITU-T Q.552 (600 ohm), ES 203 021-2 (TBR 21's successor: ringing, on-hook resistance), BS 6305 (UK ringing 25 Hz, 40 to
+75 V RMS at the terminal) [G: figures from memory, to be checked with the standards' text].
 """
 
 import math

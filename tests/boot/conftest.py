@@ -14,7 +14,7 @@ REPOSITORY = Path(install.__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     destination = tmp_path_factory.mktemp("device")
-    assert install.main(["install", "--destdir", str(destination)]) == 0
+    assert install.main(["install", "--no-packages", "--destdir", str(destination)]) == 0
     return destination
 
 

@@ -45,9 +45,9 @@ def section(path: Path, until: str) -> str:
 
 
 def test_a_second_install_changes_nothing(tmp_path: Path) -> None:
-    assert install.main(["install", "--destdir", str(tmp_path)]) == 0
+    assert install.main(["install", "--no-packages", "--destdir", str(tmp_path)]) == 0
     once = contents(tmp_path)
-    assert install.main(["install", "--destdir", str(tmp_path)]) == 0
+    assert install.main(["install", "--no-packages", "--destdir", str(tmp_path)]) == 0
     assert contents(tmp_path) == once
 
 
@@ -62,7 +62,7 @@ def test_uninstall_leaves_what_was_there_before_and_the_recordings(tmp_path: Pat
     config.parent.mkdir(parents=True)
     config.write_text("[all]\n")
     before = contents(tmp_path)
-    assert install.main(["install", "--destdir", str(tmp_path)]) == 0
+    assert install.main(["install", "--no-packages", "--destdir", str(tmp_path)]) == 0
     assert config.read_text() == "[all]\ninclude tacet-config.txt\n"
     assert install.main(["uninstall", "--destdir", str(tmp_path)]) == 0
     assert contents(tmp_path) == before
@@ -74,10 +74,10 @@ def test_uninstall_where_nothing_is_installed_says_so(tmp_path: Path, capsys: py
 
 
 def test_an_update_keeps_the_settings_of_this_machine(tmp_path: Path) -> None:
-    assert install.main(["install", "--destdir", str(tmp_path)]) == 0
+    assert install.main(["install", "--no-packages", "--destdir", str(tmp_path)]) == 0
     settings = tmp_path / "etc/tacet/tacet.toml"
     settings.write_text("# two lines here\n")
-    assert install.main(["install", "--destdir", str(tmp_path)]) == 0
+    assert install.main(["install", "--no-packages", "--destdir", str(tmp_path)]) == 0
     assert settings.read_text() == "# two lines here\n"
     assert settings.with_suffix(".toml.new").is_file()
     assert install.main(["uninstall", "--destdir", str(tmp_path)]) == 0
