@@ -45,6 +45,7 @@ class Refusal(StrEnum):
     ATTACHMENT = "attachment"
     SETTINGS_REFUSED = "settings_refused"
     KEYS_REFUSED = "keys_refused"
+    NO_ROOM = "no_room"
 
 
 ANY_ROLE = frozenset(Role)
@@ -80,6 +81,8 @@ class Circumstances:
     seen: bool
     supervisor_may_export: bool
     line_names: tuple[str, ...]
+    may_export: bool
+    """False while the time of day is unknown (fault CLOCK_UNKNOWN): nobody could say what is past its limit."""
 
 
 def key_name(key: RequestKey) -> str:
@@ -135,6 +138,8 @@ def _entitled(order: Order, signed: Sequence[RequestKey], now: Circumstances) ->
 
 
 def _in_scope(order: Order, now: Circumstances) -> Refusal | None:
+    if order.op is Op.EXPORT and not now.may_export:
+        return Refusal.CLOCK_UNKNOWN
     if any(name not in now.line_names for name in order.lines):
         return Refusal.UNKNOWN_LINE
     if order.op in (Op.HOLD, Op.CONFIRM, Op.EXTEND):

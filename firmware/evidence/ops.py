@@ -31,6 +31,9 @@ VAULT_REFUSALS: dict[str, Refusal] = {
     "confirmed_hold": Refusal.HELD,
     "review_not_ahead": Refusal.REVIEW_DATE,
     "review_not_later": Refusal.REVIEW_DATE,
+    "bag_full": Refusal.HOLD_FULL,
+    "documents_full": Refusal.NO_ROOM,
+    "time_refused": Refusal.TIME_REFUSED,
 }
 
 
@@ -58,18 +61,13 @@ def carry_out(
 ) -> Generator[None, None, Result]:
     """``chosen``: what :func:`select` found for an EXPORT. Yields between calls."""
     result = Result(export=list(chosen))
-    if order.op is Op.EXPORT:
-        _tell_missing(order, result)
-    elif order.op in _PER_CALL:
+    if order.op in _PER_CALL:
         yield from _each_call(vault, order, result)
-    elif order.op is Op.NOTICE:
-        _put_notice(vault, order, attached, result)
-    elif order.op is Op.SETTINGS:
-        _put_settings(vault, attached, result)
-    elif order.op is Op.KEYS:
-        _change_keys(vault, order, result)
-    elif order.op is Op.TIME:
-        _settle_time(vault, order, result)
+        return result
+    try:
+        _WHOLE[order.op](vault, order, attached, result)
+    except Refused as refused:
+        result.refusal = VAULT_REFUSALS[refused.code]
     yield
     return result
 
@@ -93,7 +91,7 @@ def select(vault: Vault, order: Order, line_names: Sequence[str]) -> list[CallEn
     ]
 
 
-def _tell_missing(order: Order, result: Result) -> None:
+def _tell_missing(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:
     missing = len(order.calls) - len(result.export)
     if order.calls and missing:
         result.sentences.append(
@@ -172,7 +170,7 @@ def _put_notice(vault: Vault, order: Order, attached: Attachment, result: Result
     result.sentences.append(f"The new notice, version {order.version}, is in force from the next call on.")
 
 
-def _put_settings(vault: Vault, attached: Attachment, result: Result) -> None:
+def _put_settings(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:
     """The period first: were the power cut between the two, no call would be kept for longer than either says."""
     assert attached.site is not None
     vault.change_retention(Period(attached.site.retention_months, attached.site.retention_days))
@@ -191,7 +189,7 @@ def check_keys(order: Order) -> str | None:
     return None
 
 
-def _change_keys(vault: Vault, order: Order, result: Result) -> None:
+def _change_keys(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:
     vault.change_keys(pack.recipients(order.recipient_keys), pack.request_keys(order.request_keys))
     result.sentences.append(
         f"New calls are sealed to {len(order.recipient_keys)} recipients and {len(order.request_keys)} persons may "
@@ -199,11 +197,23 @@ def _change_keys(vault: Vault, order: Order, result: Result) -> None:
     )
 
 
-def _settle_time(vault: Vault, order: Order, result: Result) -> None:
+def _settle_time(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:
     assert order.time_utc_ms is not None
-    try:
-        vault.settle_time(order.time_utc_ms)
-    except Refused:
-        result.refusal = Refusal.TIME_REFUSED
-        return
+    vault.settle_time(order.time_utc_ms)
     result.sentences.append(f"The clock was settled at {utc_text(order.time_utc_ms)}.")
+
+
+def _nothing(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:
+    """INDEX and REPORT: every answer carries both."""
+
+
+_WHOLE: dict[Op, Callable[[Vault, Order, Attachment, Result], None]] = {
+    Op.INDEX: _nothing,
+    Op.REPORT: _nothing,
+    Op.EXPORT: _tell_missing,
+    Op.NOTICE: _put_notice,
+    Op.SETTINGS: _put_settings,
+    Op.KEYS: _change_keys,
+    Op.TIME: _settle_time,
+}
+assert set(_WHOLE) | set(_PER_CALL) == set(Op)

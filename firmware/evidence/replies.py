@@ -2,6 +2,7 @@
 what to do next."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from firmware.evidence.judge import Refusal
 
@@ -112,6 +113,10 @@ _WORDS: dict[Refusal, tuple[str, str]] = {
         "The site settings in the order are not acceptable to this recorder.",
         "Correct the setting named below and write the order again.",
     ),
+    Refusal.NO_ROOM: (
+        "The recorder has no room for the file.",
+        "Bring a shorter one.",
+    ),
     Refusal.KEYS_REFUSED: (
         "The keys in the order are not a complete and safe set.",
         "There must be at least two recipients and at least one custodian.",
@@ -120,21 +125,35 @@ _WORDS: dict[Refusal, tuple[str, str]] = {
 assert set(_WORDS) == set(Refusal)
 
 
-def refused(code: Refusal, detail: str | None, device_id: str, when: str) -> bytes:
+@dataclass(frozen=True)
+class Stamp:
+    """Who answers, when (UTC), and which order, where one could be read."""
+
+    device_id: str
+    when: str
+    order_id: str | None
+
+
+def refused(code: Refusal, detail: str | None, stamp: Stamp) -> bytes:
     """``detail``: one more sentence made by the device; never text from the stick."""
     happened, action = _WORDS[code]
     middle = [detail] if detail else []
-    return _letter(
-        "REFUSED", device_id, when, [happened, *middle, "Nothing was changed and nothing was given out.", action], code
-    )
+    safe = "Nothing was changed and nothing was given out."
+    return _letter("REFUSED", [happened, *middle, safe, action], stamp, code)
 
 
-def done(sentences: Sequence[str], device_id: str, when: str) -> bytes:
-    return _letter("DONE", device_id, when, list(sentences), None)
+def counted(calls: int) -> str:
+    return "1 call was" if calls == 1 else f"{calls} calls were"
 
 
-def _letter(word: str, device_id: str, when: str, sentences: Sequence[str], code: Refusal | None) -> bytes:
-    lines = [f"{word}", "", *sentences, "", f"Recorder {device_id}, {when} (UTC)."]
+def done(sentences: Sequence[str], stamp: Stamp) -> bytes:
+    return _letter("DONE", sentences, stamp, None)
+
+
+def _letter(word: str, sentences: Sequence[str], stamp: Stamp, code: Refusal | None) -> bytes:
+    lines = [word, "", *sentences, "", f"Recorder {stamp.device_id}, {stamp.when} (UTC)."]
+    if stamp.order_id is not None:
+        lines.append(f"Order: {stamp.order_id}")
     if code is not None:
         lines.append(f"Code: {code.value}")
     return ("\r\n".join(lines) + "\r\n").encode("utf-8")

@@ -29,11 +29,11 @@ from firmware.evidence.notice import check_notice
 from firmware.evidence.ops import CALLS_MAX, NOTHING_ATTACHED, Attachment, Result, carry_out, check_keys, select
 from firmware.evidence.order import NOTICE_FILE, ORDER_FILE, SITE_FILE, Op, Order
 from firmware.evidence.pack import enrol_path, enrol_text
-from firmware.evidence.replies import done, refused
+from firmware.evidence.replies import Stamp, counted, done, refused
 from firmware.evidence.site import NOTICE_BYTES_MAX, SITE_BYTES_MAX, SITE_DOCUMENT, ReadSite, SiteFacts
 from firmware.ports import Stick
 from firmware.store.commands import DocumentChanged, Report, StickReport
-from firmware.store.errors import OrdersFull
+from firmware.store.errors import OrdersFull, VaultError
 from firmware.store.keys import RequestKey
 from firmware.store.vault import CallEntry, Vault
 
@@ -84,11 +84,14 @@ class Visit:
                 last = StickReport("done")
             except _Stop as stop:
                 self._vault.log("REFUSED", {"code": stop.code.value, **_order_field(stop.order)})
-                yield from self._reply(stop.order, refused(stop.code, stop.detail, self._device_id, self._now_text()))
+                yield from self._reply([], refused(stop.code, stop.detail, self._stamp(stop.order)))
                 last = StickReport("refused", stop.code.value)
         except OSError:
             self._vault.log("STICK_FAILED", {})
             last = StickReport("failed")
+        except VaultError as error:  # the card, not the stick: the lamp is told, the writer deals with it
+            yield StickReport("failed", error.code)
+            raise
         yield last
 
     # ------------------------------------------------------------------------------------------ reading and judging
@@ -106,7 +109,7 @@ class Visit:
         if len(chosen) > CALLS_MAX:
             raise _Stop(Refusal.TOO_MANY, f"It covers {len(chosen)} calls, and one answer may have {CALLS_MAX}.", order)
         directory = f"TACET/{self._device_id}/{order.order_id.hex()}"
-        if (yield from self._courier.call(partial(self._stick.exists, directory))):
+        if (yield from self._courier.call(partial(self._stick.exists, f"{directory}/data"))):
             raise _Stop(Refusal.ALREADY_USED, "An answer to it is on this stick already.", order)
         self._remember(read)
         result = yield from carry_out(self._vault, order, chosen, read.attached)
@@ -142,6 +145,7 @@ class Visit:
             seen=self._vault.order_seen(order.order_id),
             supervisor_may_export=site.supervisor_may_export,
             line_names=site.line_names,
+            may_export=self._vault.may_record,
         )
 
     def _with_attachment(self, read: _Read) -> Generator[None, None, _Read]:
@@ -203,11 +207,15 @@ class Visit:
         yield from answers.add_report(self._vault, bag, self._vault.document(SITE_DOCUMENT) or b"")
         tag_sha256 = yield from bag.finish(self._bag_info(order))
         self._vault.log("ANSWERED", {"order": order.order_id, "calls": len(given), "bag": tag_sha256})
+        for entry in given:
+            self._vault.mark_exported(entry.call_id)
         yield from self._enrol()
         if order.op is Op.EXPORT:
-            result.sentences.append(f"{len(given)} calls were given out, sealed to the enrolled recipients.")
-        result.sentences.append(f"The index of all {indexed} calls and the report are beside this reply.")
-        yield from self._reply(order, done(result.sentences, self._device_id, self._now_text()))
+            result.sentences.append(f"{counted(len(given))} given out, sealed to the enrolled recipients.")
+        result.sentences.append(
+            f"The report, and the index of what is on the recorder (calls: {indexed}), are beside this reply."
+        )
+        yield from self._reply([f"{directory}/REPLY.txt"], done(result.sentences, self._stamp(order)))
 
     def _add_calls(self, bag: AnswerBag, order: Order, result: Result) -> Generator[None, None, list[CallEntry]]:
         given: list[CallEntry] = []
@@ -235,15 +243,17 @@ class Visit:
                 lambda chunks: self._stick.write(path, chunks), iter([enrolment(self._vault)])
             )
 
-    def _reply(self, order: Order | None, text: bytes) -> Generator[None, None, None]:
-        """Beside the answer, or, where there is none or it has its reply already, in TACET. Nothing is replaced."""
-        places = [f"TACET/{self._device_id}/{order.order_id.hex()}/REPLY.txt"] if order is not None else []
-        places += ["TACET/REPLY.txt", *(f"TACET/REPLY-{number}.txt" for number in range(2, REPLIES_MAX + 1))]
-        for place in places:
+    def _reply(self, first_choice: list[str], text: bytes) -> Generator[None, None, None]:
+        """Beside the answer, or, where there is none, in TACET. Nothing is ever replaced on a stick."""
+        more = (f"TACET/REPLY-{number}.txt" for number in range(2, REPLIES_MAX + 1))
+        for place in (*first_choice, "TACET/REPLY.txt", *more):
             if not (yield from self._courier.call(partial(self._stick.exists, place))):
                 yield from self._courier.send(partial(self._stick.write, place), iter([text]))
                 yield from self._courier.call(self._stick.sync)
                 return
+
+    def _stamp(self, order: Order | None) -> Stamp:
+        return Stamp(self._device_id, self._now_text(), order.order_id.hex() if order is not None else None)
 
     def _now_text(self) -> str:
         return utc_text(self._vault.now_utc_ms())

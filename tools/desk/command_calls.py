@@ -43,7 +43,6 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     kind = extract.add_mutually_exclusive_group(required=True)
     kind.add_argument("--wav", type=Path, metavar="OUT.wav")
     kind.add_argument("--flac", type=Path, metavar="OUT.flac")
-    extract.add_argument("--replace", action="store_true", help="replace the file if it exists")
 
     verify = commands.add_parser("verify", help="check the answers on a stick: signatures, chain, completeness")
     verify.add_argument("stick", type=Path, metavar="K", help="a stick, or one answer on it")
@@ -97,9 +96,9 @@ def run_import(arguments: argparse.Namespace) -> int:
     for reply in result.replies:
         print("Reply: " + reply.replace("\n", "\n  "))
     print(
-        f"{len(result.answers)} answers taken in ({result.skipped} were here already): {result.calls} calls with audio, "
-        f"{result.indexed} in the index, {result.erased} erased here because the recorder erased them."
+        f"Answers taken in: {len(result.answers)} (here already: {result.skipped}). Calls with audio: {result.calls}."
     )
+    print(f"Calls in the index: {result.indexed}. Erased here because the recorder erased them: {result.erased}.")
     return _verdict(result)
 
 
@@ -208,7 +207,7 @@ def run_extract(arguments: argparse.Namespace) -> int:
         heard = hear(desk, arguments.call, "extract")
     encode = audio.wav if arguments.wav is not None else audio.flac
     path: Path = arguments.wav if arguments.wav is not None else arguments.flac
-    write_file(path, encode(heard.axis, heard.row.rate_hz), replace=arguments.replace)
+    write_file(path, encode(heard.axis, heard.row.rate_hz), replace=True)
     print(f"{path}: {heard.row.duration_s:.3f} s, {len(heard.row.gaps)} gaps.")
     for finding in heard.findings:
         print(finding, file=sys.stderr)
@@ -263,9 +262,8 @@ def _verify_one(directory: Path, stick: Path, home: Home | None, fingerprint: by
         genesis = device.genesis_public or genesis
     bundle = read_bundle(directory, genesis, pinned)
     frames = sum(1 for call in bundle.calls for _ in check_call(call, device_id, bundle.chain, bundle.findings))
-    print(
-        f"Answer {directory.name} of {device_id}: {len(bundle.calls)} calls, {frames} frames, {len(bundle.index)} in the index."
-    )
+    print(f"Answer {directory.name} of {device_id}")
+    print(f"  calls {len(bundle.calls)}, frames {frames}, calls in the index {len(bundle.index)}")
     if bundle.chain.fingerprint is not None:
         print(f"  fingerprint {bundle.chain.fingerprint.hex()}")
     for finding in bundle.findings.items:
@@ -282,7 +280,9 @@ def _verify_one(directory: Path, stick: Path, home: Home | None, fingerprint: by
 def run_purge(arguments: argparse.Namespace) -> int:
     home = Home.open(arguments.home)
     with Desk.open(home, open_own(arguments, home), now_of(arguments)) as desk:
-        print(f"{len(desk.destroyed)} calls had reached their limit and were destroyed; {desk.library.count()} remain.")
+        print(
+            f"Calls at their limit, destroyed here: {len(desk.destroyed)}. Calls that remain: {desk.library.count()}."
+        )
     return 0
 
 

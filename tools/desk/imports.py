@@ -72,7 +72,7 @@ def import_stick(desk: Desk, stick: Path) -> Imported:
         raise NotFound(f"There is nothing of a recorder on {stick} (no directory TACET).")
     result = Imported()
     _pin_all(desk, stick, result)
-    _read_replies(stick, result)
+    _read_replies(desk, stick, result)
     known = desk.library.answers()
     fresh = []
     for directory in find_bundles(stick):
@@ -117,12 +117,13 @@ def _pin(desk: Desk, stick: Path, device_id: str, result: Imported) -> None:
     result.pinned.append(pinned)
 
 
-def _read_replies(stick: Path, result: Imported) -> None:
+def _read_replies(desk: Desk, stick: Path, result: Imported) -> None:
+    """Those that this home has not read before: a stick keeps its old ones."""
     paths = [*sorted((stick / "TACET").glob("REPLY*.txt")), *sorted((stick / "TACET").glob("*/*/REPLY*.txt"))]
     for path in paths:
         data = read_if_there(path, SMALL_BYTES_MAX) if not path.is_symlink() else None
         text = (data or b"").decode("utf-8", "replace").replace("\r\n", "\n").strip()
-        if text:
+        if text and desk.library.first_sight(sha256(text.encode()).hexdigest()):
             result.replies.append("".join(c for c in text if c.isprintable() or c == "\n"))
             result.refused = result.refused or text.startswith("REFUSED")
 

@@ -93,6 +93,7 @@ CREATE INDEX call_limit ON call (limit_utc_ms);
 CREATE INDEX call_bag ON call (bag) WHERE bag IS NOT NULL;
 CREATE VIRTUAL TABLE number_part USING fts5(digits, tokenize = 'trigram');
 CREATE TABLE device (device TEXT PRIMARY KEY, state_seq INTEGER NOT NULL);
+CREATE TABLE reply (sha256 TEXT PRIMARY KEY);
 CREATE TABLE answer (bag TEXT PRIMARY KEY, device TEXT NOT NULL, imported_utc_ms INTEGER NOT NULL);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -206,6 +207,14 @@ class Library:
     def set_state_seq(self, device: str, seq: int) -> None:
         self.changed = True
         self._db.execute("INSERT OR REPLACE INTO device VALUES (?, ?)", [device, seq])
+
+    def first_sight(self, reply_sha256: str) -> bool:
+        """Whether a reply was not read before; it is from now on."""
+        before = self._db.total_changes
+        self._db.execute("INSERT OR IGNORE INTO reply VALUES (?)", [reply_sha256])
+        fresh = self._db.total_changes > before
+        self.changed = self.changed or fresh
+        return fresh
 
     def answers(self) -> set[str]:
         return {str(row[0]) for row in self._db.execute("SELECT bag FROM answer")}
