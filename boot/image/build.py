@@ -52,6 +52,14 @@ ARCHITECTURES = {
 }
 
 
+@dataclass(frozen=True)
+class Additions:
+    """What the caller lays over the root file system last."""
+
+    tree: Path | None
+    update_key: Path | None
+
+
 class BuildError(Exception):
     """One sentence: what failed and what is needed."""
 
@@ -61,20 +69,24 @@ def main() -> int:
     parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default="arm64")
     parser.add_argument("--out", default=str(REPOSITORY / "build" / "image"))
     parser.add_argument("--add-tree", help="a folder laid over the root file system last (the appliance test's agent)")
+    parser.add_argument("--update-key", help="32 bytes: the public key that signs updates of this image")
     parser.add_argument("--root-only", action="store_true", help="stop at the root file system, kernel and initramfs")
     options = parser.parse_args()
     os.environ.setdefault("SOURCE_DATE_EPOCH", commit_time())
     os.environ["TZ"] = "UTC"
     try:
-        extra = Path(options.add_tree) if options.add_tree else None
-        build(ARCHITECTURES[options.arch], Path(options.out).resolve(), extra, root_only=options.root_only)
+        out = Path(options.out).resolve()
+        additions = Additions(
+            options.add_tree and Path(options.add_tree), options.update_key and Path(options.update_key)
+        )
+        build(ARCHITECTURES[options.arch], out, additions, root_only=options.root_only)
     except BuildError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def build(architecture: Architecture, out: Path, extra: Path | None, *, root_only: bool) -> None:
+def build(architecture: Architecture, out: Path, additions: Additions, *, root_only: bool) -> None:
     if os.geteuid() != 0:
         raise BuildError("building a root file system needs root; nothing was done.")
     out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +96,7 @@ def build(architecture: Architecture, out: Path, extra: Path | None, *, root_onl
     root.mkdir(parents=True)
     run(["tar", "-xpf", str(base_system(architecture, out)), "-C", str(root), "--numeric-owner"])
     install_product(architecture, root, wheelhouse(architecture, out))
-    finish(root, extra)
+    finish(root, additions)
     stem = f"tacet-{architecture.debian}"
     [kernel] = (root / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, out / f"{stem}.vmlinuz")
@@ -199,7 +211,7 @@ def install_product(architecture: Architecture, root: Path, wheels: Path) -> Non
     run([*command, "--device", f"3.11:{architecture.wheel_platform}"])
 
 
-def finish(root: Path, extra: Path | None) -> None:
+def finish(root: Path, additions: Additions) -> None:
     """What only an image has: no host keys, no identity, no package lists; /etc as it will be for ever."""
     shutil.copytree(HERE / "tree", root, dirs_exist_ok=True, symlinks=True)
     settings = root / "etc/tacet/tacet.toml"
@@ -210,8 +222,10 @@ def finish(root: Path, extra: Path | None) -> None:
         run(["systemctl", f"--root={root}", "--quiet", "enable", unit])
     for unit in ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "systemd-resolved.service"):
         run(["systemctl", f"--root={root}", "--quiet", "mask", unit])
-    if extra is not None:
-        shutil.copytree(extra, root, dirs_exist_ok=True, symlinks=True)
+    if additions.update_key is not None:
+        shutil.copy(additions.update_key, root / "etc/tacet/update.pub")
+    if additions.tree is not None:
+        shutil.copytree(additions.tree, root, dirs_exist_ok=True, symlinks=True)
     (root / "etc/machine-id").write_text("")
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     for folder in ("var/lib/apt/lists", "var/cache", "var/log", "var/lib/systemd", "tmp", "run", "usr/share/info"):
