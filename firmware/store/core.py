@@ -90,12 +90,15 @@ class Core:
         self.bags: dict[int, Bag] = {}
         self.calls: dict[bytes, Call] = {}
         self.time = TrustedTime.boot(table.clock, self.rtc_reading(), parts.clock.mono_us())
+        self.running: dict[bytes, Call] = {}
+        """Calls that take audio."""
         self.unfinished: Callable[[], None] | None = None
         """R3 and R4 of a ROTATE whose erasable memory did not answer: nothing else may happen before it is done."""
         self.used_slots: list[int] = []
         """Slots that no table names and that may hold old ciphertext."""
         self.healed = 0
         self.bags_damaged = 0
+        self.encoder_failures = 0
         self.holds_refused = 0
         self.holds_lapsed = 0
         self.capacity_expiries = 0
@@ -128,6 +131,25 @@ class Core:
         self.card.check()
         if self.unfinished is not None:
             raise ErasureUnconfirmed
+
+    # ------------------------------------------------------------------------------------------------ running calls
+
+    def start(self, call: Call, running: Running) -> None:
+        call.running = running
+        self.running[call.call_id] = call
+
+    def stop(self, call: Call) -> None:
+        """Its keys and pending audio are overwritten."""
+        if call.running is not None:
+            call.running.forget()
+            call.running = None
+            del self.running[call.call_id]
+
+    def held(self) -> list[Call]:
+        """Calls with a hold in force."""
+        bags = [bag for bag in self.bags.values() if bag.row.type is BagType.HOLD]
+        ids = {entry.call_id for bag in bags for entry in bag.entries if entry.kind is Kind.OPEN}
+        return [self.calls[call_id] for call_id in sorted(ids)]
 
     # ---------------------------------------------------------------------------------------------------- catalogue
 
@@ -187,8 +209,7 @@ class Core:
 
     def drop_orphans(self) -> None:
         for call in [call for call in self.calls.values() if call.day_bag is None and call.hold_bag is None]:
-            if call.running is not None:
-                call.running.forget()
+            self.stop(call)
             del self.calls[call.call_id]
 
     def contents(

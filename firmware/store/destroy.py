@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from firmware.policy.holds import Refusal
+from firmware.policy.retention import utc_day
 from firmware.store import background, rotate
 from firmware.store.append import append
 from firmware.store.bag import Bag
@@ -24,10 +25,10 @@ def opt_out(core: Core, call_ids: Sequence[bytes], line: int) -> bool:
     for call in here:
         if call.hold is not None and not call.hold.provisional:
             raise Refused(Refusal.CONFIRMED_HOLD.value)
+    if not here and core.table.lines[line].opted_out:
+        return False
     for call in here:
-        if call.running is not None:
-            call.running.forget()
-            call.running = None
+        core.stop(call)
         intend(core, call, Op.OPT_OUT)
     carry_out_opt_out(core, here, line)
     return bool(here)
@@ -68,9 +69,7 @@ def carry_out_erase(core: Core, call: Call) -> Certificate:
 
 def discard(core: Core, call: Call) -> None:
     """A running call that turned out to be nothing that may be kept. Raises CardFailed, ErasureUnconfirmed."""
-    if call.running is not None:
-        call.running.forget()
-        call.running = None
+    core.stop(call)
     intend(core, call, Op.ERASE)
     carry_out_erase(core, call)
 
@@ -140,10 +139,14 @@ def drop_days(core: Core, change: Change, days: Iterable[int], op: Op) -> None:
         if bag.row.type is not BagType.DAY or bag.row.day not in wanted:
             continue
         change.drop.add(bag.row.bag_id)
-        ids = sorted(call.call_id for call in core.calls.values() if call.day_bag == bag.row.bag_id)
+    for day in sorted(wanted):
+        ids = sorted(call.call_id for call in core.calls.values() if call.day_bag in change.drop and _day(call) == day)
         if ids:
-            certificate = Certificate(op, NO_CALL, bag.row.day, len(ids), digest(b"".join(ids)))
-            change.table.certificates.append(certificate)
+            change.table.certificates.append(Certificate(op, NO_CALL, day, len(ids), digest(b"".join(ids))))
+
+
+def _day(call: Call) -> int:
+    return utc_day(call.opened_utc_ms)
 
 
 def _commit_destroying(core: Core, change: Change, gone: Sequence[Call]) -> None:

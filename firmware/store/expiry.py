@@ -18,7 +18,7 @@ def due(core: Core) -> bool:
 def expired(core: Core) -> tuple[int, ...]:
     """Bag days that have reached their limit and have no call going on."""
     rows = [row for row in core.table.bags.values() if row.type is BagType.DAY]
-    busy = {call.day_bag for call in core.calls.values() if call.running is not None}
+    busy = {call.day_bag for call in core.running.values()}
     days = frozenset(row.day for row in rows) - {row.day for row in rows if row.bag_id in busy}
     return expired_days(days, core.now_utc_ms(), core.table.period)
 

@@ -20,6 +20,7 @@ from firmware.store.errors import Refused
 from firmware.store.frame import Header
 from firmware.store.keys import Purpose, seal_text
 from firmware.store.layout import BLOCK_BYTES, HOLD, digest
+from firmware.store.ring import Found
 from firmware.store.rotate import Change
 from firmware.store.table import BagType, Certificate, Op, Todo, TodoOp
 
@@ -37,8 +38,8 @@ def keep(core: Core, call_id: bytes) -> str | None:
     now = core.now_utc_ms()
     intend(core, call, Op.KEEP, review_utc_ms=holds.provisional_until(now))
     _log(core, "KEEP", call_id, holds.provisional_until(now))
-    if call.close is not None:
-        carry_out(core, call)
+    if call.close is not None and not carry_out(core, call):
+        return Refusal.QUOTA_FULL.value
     return None
 
 
@@ -59,7 +60,8 @@ def hold(core: Core, call_id: bytes, info: bytes, review_utc_ms: int) -> None:
         return
     intend(core, call, Op.HOLD, review_utc_ms=review_utc_ms, sealed=sealed)
     _log(core, "HOLD", call_id, review_utc_ms)
-    carry_out(core, call)
+    if not carry_out(core, call):
+        raise Refused(Refusal.QUOTA_FULL.value)
 
 
 def confirm(core: Core, call_id: bytes, info: bytes, review_utc_ms: int) -> None:
@@ -118,7 +120,7 @@ def hold_of(call: Call | None) -> Hold | None:
 
 
 def all_holds(core: Core) -> list[Hold]:
-    found = [hold_of(call) for call in core.calls.values()]
+    found = [hold_of(call) for call in core.held()]
     return [entry for entry in found if entry is not None]
 
 
@@ -133,7 +135,7 @@ def candidate(core: Core, call: Call | None) -> Candidate:
 
 def taken(core: Core) -> list[Extent]:
     """Blocks of the hold area that a hold uses or that are still to be overwritten."""
-    extents = [extent for call in core.calls.values() if call.hold is not None for extent in call.hold.extents]
+    extents = [extent for call in core.held() if call.hold is not None for extent in call.hold.extents]
     waiting = [Extent(todo.first, todo.end - todo.first) for todo in core.table.todo if todo.op is TodoOp.HOLD]
     return extents + waiting
 
@@ -180,7 +182,6 @@ def carry_out_release(core: Core, call: Call) -> None:
     for extent in call.hold.extents:
         add_todo(core, change, Todo(TodoOp.HOLD, call.call_id, extent.first, extent.first + extent.blocks))
     without(core, change, core.bags[call.hold_bag], call.call_id)
-    _drop_empty(core, change, call.hold_bag)
     if call.day_bag is None:
         change.table.certificates.append(Certificate(Op.RELEASE, call.call_id, 0, 1, digest(call.call_id)))
     rotate.commit(core, change)
@@ -236,12 +237,6 @@ def _void_intents(core: Core, change: Change, call: Call) -> None:
         change.rewrite[bag_id] = core.contents(core.bags[bag_id], void=frozenset((call.call_id,)))
 
 
-def _drop_empty(core: Core, change: Change, bag_id: int) -> None:
-    if not change.rewrite[bag_id]:
-        del change.rewrite[bag_id]
-        change.drop.add(bag_id)
-
-
 def _frame_blocks(core: Core, call: Call) -> list[int]:
     return [len(raw) // BLOCK_BYTES for raw in ring_frames(core, call)]
 
@@ -262,17 +257,21 @@ def _copy(core: Core, call: Call) -> tuple[Extent, ...] | None:
 
 
 def ring_frames(core: Core, call: Call) -> Iterator[bytes]:
-    """The call's frames in the ring in order, resent ones once."""
+    """The call's frames in the ring in order. Of one that the card refused and took at a later zone, the sound copy."""
 
     def wanted(header: Header) -> bool:
         return header.call_id == call.call_id
 
     end = call.close.end if call.close is not None else core.ring.head
-    seen: set[int] = set()
+    last: tuple[Found, bytes] | None = None
     for found, raw in core.ring.walk(call.first, end, wanted):
-        if found.header.seq not in seen:
-            seen.add(found.header.seq)
-            yield raw
+        again = last is not None and last[0].header.seq == found.header.seq
+        if last is not None and not again:
+            yield last[1]
+        if not (again and last is not None and last[0].sound):
+            last = found, raw
+    if last is not None:
+        yield last[1]
 
 
 def frames(core: Core, call: Call) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from firmware.store.bag import CALLS_MAX, Bag, stored_bytes
 from firmware.store.ciphers import KEY_BYTES
 from firmware.store.core import Call, Contents, Core
 from firmware.store.entries import Close, Kind, Open, close_message
-from firmware.store.errors import Refused
+from firmware.store.errors import ErasureUnconfirmed, Refused, RingFull
 from firmware.store.frame import Piece, Sealer, Stamp, encoded_bytes
 from firmware.store.keys import Purpose, seal_key, seal_text, wipe
 from firmware.store.layout import BLOCK_BYTES, DEK, META, digest
@@ -35,11 +35,13 @@ def open_call(
     rate_hz: int,
     meta: CallMeta | None,
 ) -> bytes:
-    """Raises Refused (line opted out), CardFailed, RingFull."""
+    """Raises Refused (line opted out, clock not known), CardFailed, RingFull, ErasureUnconfirmed."""
     core.ready()
     assert line < core.identity.geometry.lines
     if core.table.lines[line].opted_out:
         raise Refused("opted_out")
+    if not core.time.may_record:
+        raise Refused("clock_unknown")
     call_id = core.parts.random(16)
     dek = bytearray(core.parts.random(KEY_BYTES))
     purpose = Purpose(DEK, core.device_id, call_id, opened_utc_ms)
@@ -53,32 +55,32 @@ def open_call(
         contents.append((Kind.META, _meta_body(core, call_id, opened_utc_ms, meta)))
     bag = _bag_for(core, opened_utc_ms // MS_PER_DAY, contents)
     append(core, bag, contents)
-    core.calls[call_id].running = Running(sealer, codec, channels, rate_hz, core.ring.head)
+    core.start(core.calls[call_id], Running(sealer, codec, channels, rate_hz, core.ring.head))
     core.table.lines[line].interrupted = NO_CALL
     return call_id
 
 
 def append_audio(core: Core, call_id: bytes, first: int, samples: int, payload: NDArray[int16] | bytes) -> int | None:
-    """Returns the sample through which the call is durable now, where a frame was sealed. Raises CardFailed,
-    RingFull."""
-    call, running = running_call(core, call_id)
-    sealed = _seal_before(core, call, first, samples)
+    """Returns the sample through which the call is durable now, where a frame was sealed. Raises CardFailed, and,
+    before the piece is taken, RingFull and ErasureUnconfirmed: the caller may then try again."""
+    _, running = running_call(core, call_id)
+    sealed = _make_way(core, running, first, samples)
     running.add_audio(first, samples, payload)
-    return _seal_due(core, call) or sealed
+    return _seal_due(core, running) or sealed
 
 
 def append_gap(core: Core, call_id: bytes, first: int, samples: int, reason: GapReason) -> int | None:
     """As ``append_audio``; a gap may be of any length."""
-    call, running = running_call(core, call_id)
-    sealed = _seal_before(core, call, first, samples)
+    _, running = running_call(core, call_id)
+    sealed = _make_way(core, running, first, samples)
     running.add_gap(first, samples, reason)
-    return _seal_due(core, call) or sealed
+    return _seal_due(core, running) or sealed
 
 
 def flush(core: Core, call_id: bytes, *, last: bool = False) -> int | None:
     """Seal what is pending."""
-    call, running = running_call(core, call_id)
-    return _seal(core, call, running, last=last) if running.pending else None
+    _, running = running_call(core, call_id)
+    return _seal(core, running, last=last) if running.pending else None
 
 
 def close_call(core: Core, call_id: bytes, meta: CallMeta, row: LedgerRow) -> int | None:
@@ -104,10 +106,9 @@ def close_call(core: Core, call_id: bytes, meta: CallMeta, row: LedgerRow) -> in
         core.table.sign_epoch,
     )
     close_with(core, call, [(Kind.META, body)], unsigned)
-    running.forget()
-    call.running = None
+    core.stop(call)
     assert call.close is not None
-    write_row(core, call.close.row(call.line, row.started_utc_ms))
+    write_row(core, call.close.row(call.line, call.opened_utc_ms))
     return sealed
 
 
@@ -169,37 +170,36 @@ def _bag_for(core: Core, day: int, contents: Contents) -> Bag:
     need = sum(stored_bytes(len(body)) for _, body in contents) + RUNNING_RESERVE_BYTES + INTENT_RESERVE_BYTES
     for bag in core.bags.values():
         if bag.row.type is BagType.DAY and bag.row.day == day and bag.calls < CALLS_MAX:
-            promised = sum(
-                RUNNING_RESERVE_BYTES
-                for call in core.calls.values()
-                if call.running is not None and call.day_bag == bag.row.bag_id
-            )
+            promised = sum(RUNNING_RESERVE_BYTES for call in core.running.values() if call.day_bag == bag.row.bag_id)
             if core.pool.room(bag) >= need + promised:
                 return bag
     return space.new_day_bag(core, day)
 
 
-def _seal_before(core: Core, call: Call, first: int, samples: int) -> int | None:
-    running = call.running
-    assert running is not None
-    return _seal(core, call, running, last=False) if running.full_with(first, samples) else None
-
-
-def _seal_due(core: Core, call: Call) -> int | None:
-    running = call.running
-    assert running is not None
-    return _seal(core, call, running, last=False) if running.due else None
-
-
-def _seal(core: Core, call: Call, running: Running, *, last: bool) -> int:
+def _make_way(core: Core, running: Running, first: int, samples: int) -> int | None:
+    """Seal what would grow past 2 s, or what an earlier attempt left."""
     core.ready()
-    pieces = running.take(core.parts.encoder)
-    size = encoded_bytes([len(piece.payload) for piece in pieces])
-    position = space.make_room(core, size // BLOCK_BYTES)
+    return _seal(core, running) if running.due or running.full_with(first, samples) else None
+
+
+def _seal_due(core: Core, running: Running) -> int | None:
+    """The piece is taken by now: where a ROTATE for room hangs, or there is none, the frame waits for the next piece,
+    which is refused with the reason."""
+    try:
+        return _seal(core, running) if running.due else None
+    except (ErasureUnconfirmed, RingFull):
+        return None
+
+
+def _seal(core: Core, running: Running, *, last: bool = False) -> int:
+    core.ready()
+    pieces = _encoded(core, running)
+    blocks = encoded_bytes([len(piece.payload) for piece in pieces]) // BLOCK_BYTES
+    position = space.make_room(core, blocks)
     stamp = Stamp(core.device_id, position, core.table.sign_epoch, core.table.seed)
     frame = running.sealer.seal(pieces, stamp, last=last)
-    position = core.ring.write(position, frame, lambda end: not space.forbidden(core, end))
-    _wipe_payloads(pieces)
+    position = space.write(core, position, frame)
+    running.sealed()
     if running.frames == 0:
         running.first = position
     running.frames += 1
@@ -207,7 +207,9 @@ def _seal(core: Core, call: Call, running: Running, *, last: bool) -> int:
     return running.through_sample
 
 
-def _wipe_payloads(pieces: list[Piece]) -> None:
-    for piece in pieces:
-        if isinstance(piece.payload, bytearray):
-            wipe(piece.payload)
+def _encoded(core: Core, running: Running) -> list[Piece]:
+    try:
+        return running.encoded(core.parts.encoder)
+    except OSError:
+        core.encoder_failures += 1
+        return running.failed()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from firmware.store.card import Card
-from firmware.store.errors import CardFailed, Malformed
+from firmware.store.errors import Malformed
 from firmware.store.frame import HEADER_BYTES, Header, ciphertext_sound, parse_header
 from firmware.store.identity import Geometry
 from firmware.store.layout import BLOCK_BYTES
@@ -62,27 +62,10 @@ class Ring:
 
     # ------------------------------------------------------------------------------------------------------- writing
 
-    def write(self, position: int, frame: bytes | bytearray, limit: Callable[[int], bool]) -> int:
-        """One durable write of a frame at ``position``; on an error the identical bytes at the next zone. Returns where
-        it lies. Raises CardFailed. ``limit`` tells whether an end is still permitted."""
-        self._card.check()
-        blocks = len(frame) // BLOCK_BYTES
-        try:
-            self._put(position, frame)
-        except OSError:
-            position = self.next_zone(position)
-            try:
-                if not limit(position + blocks):
-                    raise OSError("no further zone")
-                self._put(position, frame)
-            except OSError:
-                self._card.failed = True
-                raise CardFailed from None
-        self.head = position + blocks
-        return position
-
-    def _put(self, position: int, frame: bytes | bytearray) -> None:
+    def put(self, position: int, frame: bytes | bytearray) -> None:
+        """One durable write of a frame; the head is behind it then. Raises OSError."""
         self._card.disk.write_durable(FILE, position % self.blocks * BLOCK_BYTES, frame)
+        self.head = position + len(frame) // BLOCK_BYTES
 
     def zero(self, first: int, end: int) -> None:
         """Overwrite whole blocks, from the last to the first zone piece. Raises CardFailed."""

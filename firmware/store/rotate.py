@@ -115,9 +115,14 @@ def _stamp(core: Core, table: Table) -> None:
 
 
 def _write_bags(core: Core, change: Change) -> list[tuple[Bag, Contents]]:
-    """R1."""
+    """R1. A hold bag without holds gets no successor."""
     taken = set(core.table.bags)
-    wanted = [(core.table.bags[bag_id].type, core.table.bags[bag_id].day, c) for bag_id, c in change.rewrite.items()]
+    rows = core.table.bags
+    wanted = [
+        (rows[bag_id].type, rows[bag_id].day, contents)
+        for bag_id, contents in change.rewrite.items()
+        if contents or rows[bag_id].type is BagType.DAY
+    ]
     written: list[tuple[Bag, Contents]] = []
     for kind, day, contents in [*wanted, *change.create]:
         slot = core.pool.free_slot(taken)

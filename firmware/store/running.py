@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from firmware.policy.records import AudioCodec, GapReason
 from firmware.ports import AudioEncoder
 from firmware.store.frame import Piece, Sealer
+from firmware.store.keys import wipe
 from firmware.units import FRAME_SAMPLES_MAX, FRAME_SEAL_SAMPLES, SAMPLE_RATE_HZ
 
 
@@ -31,6 +32,8 @@ class Running:
         self._channels = channels
         self._rate_hz = rate_hz
         self._runs: list[_Run] = []
+        self._pieces: list[Piece] = []
+        """The runs once they are encoded; no piece is taken between that and ``sealed``."""
         self.through_sample = 0
         """Past the last sample taken, pending ones included."""
         self.frames = 0
@@ -55,7 +58,6 @@ class Running:
 
     def add_audio(self, first_sample: int, samples: int, payload: NDArray[np.int16] | bytes) -> None:
         """int16 [channels, n] for FLAC, the codec's bytes for others."""
-        self._check(first_sample, samples)
         assert samples * SAMPLE_RATE_HZ <= FRAME_SAMPLES_MAX * self._rate_hz, "at most 2 s at a time"
         run = self._run(first_sample, None)
         if isinstance(payload, bytes):
@@ -68,14 +70,11 @@ class Running:
         self._grow(run, samples)
 
     def add_gap(self, first_sample: int, samples: int, reason: GapReason) -> None:
-        self._check(first_sample, samples)
         self._grow(self._run(first_sample, reason), samples)
 
-    def _check(self, first_sample: int, samples: int) -> None:
-        assert samples > 0
-        assert first_sample >= self.through_sample, "pieces come in order and do not overlap"
-
     def _run(self, first_sample: int, reason: GapReason | None) -> _Run:
+        assert first_sample >= self.through_sample, "pieces come in order and do not overlap"
+        assert not self._pieces, "what is encoded has to be sealed first"
         last = self._runs[-1] if self._runs else None
         if last is None or last.reason is not reason or last.first_sample + last.samples != first_sample:
             last = _Run(first_sample, 0, reason, [], bytearray())
@@ -83,6 +82,7 @@ class Running:
         return last
 
     def _grow(self, run: _Run, samples: int) -> None:
+        assert samples > 0
         run.samples += samples
         self.through_sample = run.first_sample + run.samples
 
@@ -92,28 +92,40 @@ class Running:
 
     # ------------------------------------------------------------------------------------------------------- sealing
 
-    def take(self, encoder: AudioEncoder) -> list[Piece]:
-        """The pending pieces, encoded; nothing is pending afterwards. Raises OSError of the encoder."""
-        pieces = [self._piece(run, encoder) for run in self._runs]
-        self._wipe()
-        return pieces
+    def encoded(self, encoder: AudioEncoder) -> list[Piece]:
+        """The pending pieces for one frame. They stay pending until ``sealed``. Raises OSError of the encoder."""
+        if not self._pieces:
+            self._pieces = [self._piece(run, encoder) for run in self._runs]
+        return self._pieces
 
-    def _piece(self, run: _Run, encoder: AudioEncoder) -> Piece:
-        payload: bytes | bytearray = bytearray(run.coded)
-        if run.pcm:
-            joined = np.concatenate(run.pcm, axis=1)
-            payload = encoder.encode(joined, self._rate_hz)
-            joined.fill(0)
-        return Piece(run.first_sample, run.samples, run.reason, self._codec, self._channels, self._rate_hz, payload)
+    def failed(self) -> list[Piece]:
+        """In place of pending audio that could not be encoded: a gap, so that the time axis stays honest."""
+        first = self._runs[0].first_sample
+        samples = self.through_sample - first
+        self._pieces = [Piece(first, samples, GapReason.FAULT, self._codec, self._channels, self._rate_hz)]
+        return self._pieces
+
+    def sealed(self) -> None:
+        """Their frame is durable: nothing is pending, and nothing of it stays in memory."""
+        for run in self._runs:
+            for samples in run.pcm:
+                samples.fill(0)
+            wipe(run.coded)
+        for piece in self._pieces:
+            if isinstance(piece.payload, bytearray):
+                wipe(piece.payload)
+        self._runs = []
+        self._pieces = []
 
     def forget(self) -> None:
         """Opt-out or end: keys and pending audio are overwritten."""
         self.sealer.forget()
-        self._wipe()
+        self.sealed()
 
-    def _wipe(self) -> None:
-        for run in self._runs:
-            for samples in run.pcm:
-                samples.fill(0)
-            run.coded[:] = bytes(len(run.coded))
-        self._runs = []
+    def _piece(self, run: _Run, encoder: AudioEncoder) -> Piece:
+        payload = bytearray(run.coded)
+        if run.pcm:
+            joined = np.concatenate(run.pcm, axis=1)
+            payload = bytearray(encoder.encode(joined, self._rate_hz))
+            joined.fill(0)
+        return Piece(run.first_sample, run.samples, run.reason, self._codec, self._channels, self._rate_hz, payload)

@@ -7,7 +7,8 @@ from firmware.policy.retention import utc_day
 from firmware.store import destroy, rotate
 from firmware.store.bag import Bag
 from firmware.store.core import Core
-from firmware.store.errors import RingFull
+from firmware.store.errors import CardFailed, ErasureUnconfirmed, RingFull
+from firmware.store.layout import BLOCK_BYTES
 from firmware.store.table import BAGS_MAX, BagType, Op
 
 SPARE_SLOTS = 8
@@ -24,11 +25,33 @@ def make_room(core: Core, blocks: int) -> int:
     """The position for a frame of ``blocks``. Raises RingFull, CardFailed, ErasureUnconfirmed."""
     ring = core.ring
     position = ring.place(ring.head, blocks)
-    if ring.beyond_reserve(core.table.ring_head, ring.next_zone(position) + blocks):
+    if ring.beyond_reserve(core.table.ring_head, position + blocks):
         rotate.plain(core)
     while ring.beyond_tail(core.table.ring_tail, position + blocks):
         _free_a_zone(core)
     return position
+
+
+def write(core: Core, position: int, frame: bytearray) -> int:
+    """One durable write; where the card refuses it, the identical bytes at the start of the next zone. Returns where
+    the frame lies. Raises CardFailed."""
+    ring = core.ring
+    assert not forbidden(core, position + len(frame) // BLOCK_BYTES)
+    try:
+        ring.put(position, frame)
+        return position
+    except OSError:
+        position = ring.next_zone(position)
+    try:
+        if ring.beyond_reserve(core.table.ring_head, position + len(frame) // BLOCK_BYTES):
+            rotate.plain(core)
+        if forbidden(core, position + len(frame) // BLOCK_BYTES):
+            raise OSError("there is no further zone")
+        ring.put(position, frame)
+        return position
+    except (OSError, ErasureUnconfirmed):
+        core.card.failed = True
+        raise CardFailed from None
 
 
 def _free_a_zone(core: Core) -> None:
@@ -53,7 +76,7 @@ def _blocked_by_today(core: Core) -> bool:
 def expire_oldest_day(core: Core) -> bool:
     """Capacity: destroy the oldest day that is not today and has no running call. False: there is none."""
     today = utc_day(core.now_utc_ms())
-    busy = {call.day_bag for call in core.calls.values() if call.running is not None}
+    busy = {call.day_bag for call in core.running.values()}
     rows = [row for row in core.table.bags.values() if row.type is BagType.DAY]
     days = {row.day for row in rows if row.day < today}
     days -= {row.day for row in rows if row.bag_id in busy}

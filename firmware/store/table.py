@@ -19,6 +19,8 @@ ORDERS_MAX = 256
 TODO_MAX = 64
 DOCUMENTS_MAX = 8
 BAGS_MAX = 300
+CERTIFICATES_MAX = 100
+"""Of one ROTATE: the 62 days that a box without power may find past their limit, or the calls of one opt-out."""
 NO_CALL = bytes(16)
 
 
@@ -230,6 +232,7 @@ def seal(ciphers: Ciphers, identity: Identity, table: Table, root: bytes) -> byt
     assert len(table.orders) <= ORDERS_MAX
     assert len(table.todo) <= TODO_MAX
     assert len(table.bags) <= BAGS_MAX
+    assert len(table.certificates) <= CERTIFICATES_MAX
     header = struct.pack(">4sII", b"KT01", table.gen, len(body))
     key = table_key(ciphers, identity.device_id, root, table.gen)
     sealed = header + ciphers.seal(key, bytes(NONCE_BYTES), body, header + identity.encode())

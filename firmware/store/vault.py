@@ -143,10 +143,9 @@ class Vault:
 
     # ----------------------------------------------------------------------------------------------------- recording
 
-    def running(self, call_id: bytes) -> bool:
-        """The call is open and takes audio."""
-        call = self._core.calls.get(call_id)
-        return call is not None and call.running is not None
+    def kept(self, call_id: bytes) -> bool:
+        """The call is in the vault, open or closed."""
+        return call_id in self._core.calls
 
     @property
     def may_record(self) -> bool:
@@ -180,9 +179,12 @@ class Vault:
         return recording.flush(self._core, call_id)
 
     def close_call(self, call_id: bytes, meta: CallMeta, row: LedgerRow) -> int | None:
-        """Last frame, META, CLOSE, ledger row, and the hold that KEEP asked for."""
-        sealed = recording.close_call(self._core, call_id, meta, row)
-        call = self._core.calls[call_id]
+        """Last frame, META, CLOSE, ledger row, and the hold that KEEP asked for. May be called again after
+        ErasureUnconfirmed: what is done is not done twice."""
+        call = self._core.calls.get(call_id)
+        if call is None:
+            raise Refused("not_kept")
+        sealed = None if call.close is not None else recording.close_call(self._core, call_id, meta, row)
         if holding.pending(call) is not None and not holding.carry_out(self._core, call):
             self._core.holds_refused += 1
         return sealed

@@ -258,14 +258,17 @@ class Writer:
             )
             return ()
         if isinstance(command, WriteRow):
-            call_id = None if command.call is None else self._calls.pop(command.call, None)
+            call_id = None if command.call is None else self._calls.get(command.call)
             vault.write_row(replace(command.row, call_id=call_id))
             return ()
         if isinstance(command, LatchOptOut):
             vault.latch_opt_out(command.line, command.active)
             return ()
         if isinstance(command, OptOut):
-            return (OptOutDone(command.line, command.call, vault.opt_out(self._opted_out(command), command.line)),)
+            calls = self._opted_out(command)
+            there = [call_id for call_id in calls if vault.kept(call_id)]
+            vault.opt_out(calls, command.line)
+            return (OptOutDone(command.line, command.call, bool(there or calls)),)
         return self._of_call(command, self._calls.get(command.call))
 
     def _of_call(
@@ -277,7 +280,7 @@ class Writer:
             refused = Refusal.NOT_KEPT.value if call_id is None else vault.keep(call_id)
             return (KeepDone(command.line, command.call, refused),)
         if isinstance(command, CloseCall):
-            return self._close(command, self._calls.pop(command.call, None))
+            return self._close(command, self._calls.get(command.call))
         if call_id is None:
             return ()
         if isinstance(command, AppendAudio):
@@ -288,7 +291,7 @@ class Writer:
 
     def _close(self, command: CloseCall, call_id: bytes | None) -> tuple[Report, ...]:
         """One row per call event, also where the call was never opened (ring full) or an OPT-OUT overtook its end."""
-        if call_id is None or not self._vault.running(call_id):
+        if call_id is None or not self._vault.kept(call_id):
             outcome = Outcome.FAULT if call_id is None else Outcome.OPTED_OUT
             self._vault.write_row(replace(command.row, outcome=outcome, call_id=call_id))
             return ()
