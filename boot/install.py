@@ -30,9 +30,8 @@ SETTINGS = "etc/tacet/tacet.toml"
 CONFIG_TXT = "boot/firmware/config.txt"
 INCLUDE_LINE = "include tacet-config.txt"
 PACKAGES = ("firmware", "hw", "boot")
-LEFT_OUT = {"sim", "electronics", "image", "root", "overlays", "guides", "__pycache__"}
-"""Folders that the device has no use for: simulators, drawings, the image's recipe. ``hw/sim/memory.py`` alone is
-kept: the file that stands in for erasable memory (degraded)."""
+LEFT_OUT = {"electronics", "image", "root", "overlays", "guides", "__pycache__"}
+"""Folders that the device has no use for: drawings, the image's recipe, what is laid out elsewhere."""
 
 LINKS = {
     "etc/systemd/system/multi-user.target.wants/tacet-recorder.service": "/etc/systemd/system/tacet-recorder.service",
@@ -194,8 +193,6 @@ def layout(device: Device) -> Iterator[Item]:
 
 
 def wanted(inner: Path) -> bool:
-    if inner in (Path("hw/sim/__init__.py"), Path("hw/sim/memory.py")):
-        return True
     return not LEFT_OUT.intersection(inner.parts) and inner.suffix in (".py", ".wav", ".flac", ".toml", ".npz")
 
 

@@ -140,7 +140,7 @@ def _exactly(bundle: BinaryIO, length: int) -> bytes:
 
 def write_slot(bundle: BinaryIO, manifest: Manifest, targets: dict[str, Path]) -> None:
     """Copies the files of a *checked* bundle to the slot that is not running (a block device and two files), synced,
-    then reads every byte back past the cache. Raises UpdateRefused (the bundle changed meanwhile), UpdateFailed, OSError.
+    then reads every byte back past the cache. Raises UpdateRefused (the bundle changed), UpdateFailed, OSError.
 
     ``targets``: by file name. The bundle is hashed again while it is copied: a stick may tell two stories.
     """

@@ -1,0 +1,241 @@
+"""The emulated machine: QEMU with the product's own root file system, real kernel devices, and hands to pull its plugs.
+
+Pure emulation (KVM is used only where a probe really boots with it). Power cut: SIGKILL of QEMU, disks with
+``cache=none`` so that only what the guest flushed is there. All waiting is on the guest's own answers.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BOOT_S_MAX = 180
+"""17 to 23 s were measured on an idle machine; this one may be busy."""
+MEMORY_MIB = 1024
+
+
+class MachineError(Exception):
+    """The machine did not do what it was told; the end of its console is in the text."""
+
+
+@dataclass
+class Files:
+    """What a machine is made of: ``root`` (squashfs), ``kernel``, ``initrd`` are shared and never written."""
+
+    kernel: Path
+    initrd: Path
+    root: Path
+    data: Path
+
+
+@dataclass
+class Machine:
+    files: Files
+    folder: Path
+    clock: str = "utc"
+    """QEMU's ``-rtc base=``: a date sets the emulated CMOS clock."""
+    append: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    _agent: socket.socket | None = None
+    _pending: bytes = b""
+    _serial: int = 0
+    _sticks: list[str] = field(default_factory=list)
+
+    # --------------------------------------------------------------------------------------------------- power
+
+    def power_on(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("agent", "qmp"):
+            self._path(name).unlink(missing_ok=True)
+        self._sticks.clear()
+        with open(self._path("qemu.log"), "ab") as log:
+            self.process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self._wait(lambda: self._path("agent").exists(), 20, "QEMU did not start")
+        self._agent = socket.socket(socket.AF_UNIX)
+        self._agent.connect(str(self._path("agent")))
+        self._pending = b""
+        self._answer(0, BOOT_S_MAX)
+
+    def power_cut(self) -> None:
+        """The plug is pulled: nothing is flushed, nobody is told."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        if self._agent is not None:
+            self._agent.close()
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _command(self) -> list[str]:
+        disks = [f"file={self.files.root},if=virtio,format=raw,readonly=on"]
+        disks.append(f"file={self.files.data},if=virtio,format=raw,cache=none,aio=threads")
+        command = ["qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MIB)]
+        command += ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-user-config"]
+        command += ["-kernel", str(self.files.kernel), "-initrd", str(self.files.initrd)]
+        command += ["-append", f"root=/dev/vda ro console=ttyS0 panic=10 {self.append}"]
+        for disk in disks:
+            command += ["-drive", disk]
+        command += [
+            "-device",
+            "virtio-serial",
+            "-chardev",
+            f"socket,id=agent,path={self._path('agent')},server=on,wait=off",
+        ]
+        command += ["-device", "virtserialport,chardev=agent,name=tacet.agent"]
+        command += ["-qmp", f"unix:{self._path('qmp')},server=on,wait=off", "-serial", f"file:{self._path('console')}"]
+        command += ["-device", "qemu-xhci,id=usb", "-device", "i6300esb", "-action", "watchdog=reset"]
+        command += ["-rtc", f"base={self.clock},clock=vm", "-device", "virtio-rng-pci"]
+        return command
+
+    # --------------------------------------------------------------------------------------------------- the hand
+
+    def run(self, command: str, timeout_s: float = 60, *, check: bool = True) -> str:
+        """Runs a shell command as root inside; its output. Raises MachineError when it fails."""
+        assert self._agent is not None
+        self._serial += 1
+        request = {"id": self._serial, "run": command, "timeout_s": timeout_s}
+        self._agent.sendall(json.dumps(request).encode() + b"\n")
+        answer = self._answer(self._serial, timeout_s + 30)
+        if check and answer["code"] != 0:
+            raise MachineError(f"`{command}` ended with {answer['code']}: {answer['output']}")
+        return str(answer["output"])
+
+    def wait_for(self, command: str, seconds: float, what: str) -> str:
+        """Until ``command`` succeeds inside."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._serial += 1
+            request = {"id": self._serial, "run": command, "timeout_s": 30}
+            assert self._agent is not None
+            self._agent.sendall(json.dumps(request).encode() + b"\n")
+            answer = self._answer(self._serial, 60)
+            if answer["code"] == 0:
+                return str(answer["output"])
+            time.sleep(0.5)
+        raise MachineError(f"{what}: not within {seconds} s. Last: {answer['output']}\n{self.console()}")
+
+    def _answer(self, serial: int, seconds: float) -> dict[str, Any]:
+        assert self._agent is not None
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            while b"\n" in self._pending:
+                line, _, self._pending = self._pending.partition(b"\n")
+                answer: dict[str, Any] = json.loads(line)
+                if answer["id"] == serial or serial == 0:
+                    return answer
+            if not self.running():
+                raise MachineError(f"QEMU ended.\n{self.console()}\n{self._path('qemu.log').read_text()[-500:]}")
+            self._agent.settimeout(1)
+            try:
+                self._pending += self._agent.recv(65536)
+            except TimeoutError:
+                continue
+        raise MachineError(f"no answer from inside within {seconds} s.\n{self.console()}")
+
+    def console(self) -> str:
+        path = self._path("console")
+        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    # ------------------------------------------------------------------------------------------------------ plugs
+
+    def monitor(self, command: str, **arguments: object) -> Any:
+        """One QMP command (QEMU's machine protocol)."""
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(20)
+            link.connect(str(self._path("qmp")))
+            stream = link.makefile("rwb")
+            stream.readline()
+            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                stream.write(json.dumps(request).encode() + b"\n")
+                stream.flush()
+                answer: dict[str, Any] = {}
+                while "return" not in answer and "error" not in answer:
+                    answer = json.loads(stream.readline())
+                if "error" in answer:
+                    raise MachineError(f"{command}: {answer['error']}")
+            return answer["return"]
+
+    def plug_stick(self, image: Path, name: str = "stick") -> None:
+        blocks = {"driver": "file", "filename": str(image)}
+        self.monitor("blockdev-add", **{"driver": "raw", "node-name": name, "file": blocks})
+        self.monitor("device_add", driver="usb-storage", id=name, drive=name, bus="usb.0", removable=True)
+        self._sticks.append(name)
+
+    def pull_stick(self, name: str = "stick") -> None:
+        self.monitor("device_del", id=name)
+        self._sticks.remove(name)
+
+        def gone() -> bool:
+            try:
+                self.monitor("blockdev-del", **{"node-name": name})
+            except MachineError:
+                return False
+            return True
+
+        self._wait(gone, 20, "the stick was not let go")
+
+    def plug_keyboard(self) -> None:
+        self.monitor("device_add", driver="usb-kbd", id="keyboard", bus="usb.0")
+
+    # ------------------------------------------------------------------------------------------------------ pins
+
+    def pin(self, bcm: int, closed: bool) -> None:
+        """A contact to ground is closed or opened (active low against a pull-up)."""
+        pull = "pull-down" if closed else "pull-up"
+        self.run(f"echo {pull} > /sys/devices/platform/gpio-sim.0/gpiochip*/sim_gpio{bcm}/pull")
+
+    def lamp(self, bcm: int) -> bool:
+        return self.run(f"cat /sys/devices/platform/gpio-sim.0/gpiochip*/sim_gpio{bcm}/value").strip() == "1"
+
+    # ----------------------------------------------------------------------------------------------------- within
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name
+
+    def _wait(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if ready():
+                return
+            time.sleep(0.1)
+        raise MachineError(f"{what} within {seconds} s.\n{self.console()}")
+
+
+def fresh_data(path: Path, size_mib: int = 512) -> Path:
+    """An empty data partition, as the image has it."""
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(size_mib << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", "-L", "tacet-data", str(path)], check=True)
+    return path
+
+
+def fresh_stick(path: Path, content: Path | None, size_mib: int = 64) -> Path:
+    """A FAT stick with the files of ``content``."""
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(size_mib << 20)
+    subprocess.run(["mkfs.vfat", "-n", "STICK", str(path)], check=True, capture_output=True)
+    if content is not None:
+        names = [str(entry) for entry in sorted(content.iterdir())]
+        subprocess.run(["mcopy", "-s", "-i", str(path), *names, "::"], check=True)
+    return path
+
+
+def read_stick(image: Path, into: Path) -> Path:
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(parents=True)
+    subprocess.run(
+        ["mcopy", "-s", "-n", "-i", str(image), "::*", str(into)],
+        check=True,
+        env={**os.environ, "MTOOLS_SKIP_CHECK": "1"},
+    )
+    return into
