@@ -115,6 +115,11 @@ class Loop:
         self._notice = notice
         self._recorder.notice = used
 
+    @property
+    def idle(self) -> bool:
+        """No call on any line, none that waits to be finished, and nobody who could still mean the last one."""
+        return all(line.at_rest(self._now_us) for line in self.lines)
+
     # ---------------------------------------------------------------------------------------- the walk
 
     def step(self) -> None:

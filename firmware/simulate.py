@@ -9,6 +9,10 @@ from firmware.ports import Stick
 from firmware.units import BLOCK_MS, US_PER_S
 
 STEP_US = BLOCK_MS * 1000
+IDLE_STEP_US = 3600 * US_PER_S
+"""Nothing rings, nothing waits and no stick is in: an idle recorder's hour is one step, so that months take seconds."""
+IDLE_MARGIN_US = 60 * US_PER_S
+
 STICK_WAIT_US = 3600 * US_PER_S
 """A stick's work ends the tape at the latest after an hour of the tape's time."""
 
@@ -23,6 +27,8 @@ class World(Protocol):
 
     @property
     def plugged(self) -> Stick | None: ...
+    @property
+    def quiet_until_us(self) -> int: ...
     @property
     def card_stalled(self) -> bool: ...
     def advance(self, us: int) -> None: ...
@@ -48,7 +54,7 @@ def play(world: World, boot: Callable[[], Appliance], watcher: Watcher, *, realt
     look_back_us = first.look_back_us
     began = time.monotonic()
     while not _over(world, appliance, look_back_us):
-        world.advance(STEP_US)
+        world.advance(STEP_US if realtime else _step_us(world, appliance))
         if realtime:
             time.sleep(max(0.0, began + world.tape_us / US_PER_S - time.monotonic()))
         if not world.powered:
@@ -61,6 +67,12 @@ def play(world: World, boot: Callable[[], Appliance], watcher: Watcher, *, realt
             break
     if appliance is not None:
         appliance.close()
+
+
+def _step_us(world: World, appliance: Appliance | None) -> int:
+    quiet_us = world.quiet_until_us - world.tape_us - IDLE_MARGIN_US
+    idle = appliance is None or (appliance.loop.idle and not appliance.stick_at_work and not world.stick_news)
+    return min(quiet_us, IDLE_STEP_US) if idle and quiet_us > IDLE_MARGIN_US else STEP_US
 
 
 def _step(world: World, appliance: Appliance) -> None:

@@ -134,6 +134,12 @@ class Line:
         self.privacy.forget_before(now_mono_us - 3 * self.settings.look_back_us)
         return list(self._notice_due(now_mono_us))
 
+    def at_rest(self, now_mono_us: int) -> bool:
+        """Nothing is going on, and no key can reach back to the last call."""
+        ended = self.last.ended_mono_us if self.last is not None else None
+        reach = ended is not None and now_mono_us - ended <= OPT_OUT_AFTER_END_US
+        return self.phase is Phase.IDLE and not self.calls and not reach
+
     def _unanswered(self) -> None:
         call = self._the_call()
         call.direction, call.rule = Direction.INBOUND, "ring_unanswered"

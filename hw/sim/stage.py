@@ -93,6 +93,13 @@ class Stage:
     def card_stalled(self) -> bool:
         return self.tape_us < self.card_stalled_until_us
 
+    @property
+    def quiet_until_us(self) -> int:
+        """Until then the tape has neither an event nor, from here on, any sound."""
+        if self.tape_us < self._audio_end_us:
+            return self.tape_us
+        return self._events[0][0] if self._events else self.tape_us
+
     def end_us(self, look_back_us: int) -> int:
         last = max((event.at_us for event in self._tape.events), default=0)
         return max(last, self._audio_end_us) + look_back_us + SETTLE_US
