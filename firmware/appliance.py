@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from firmware.config import Site, parse_site
 from firmware.dsp.ear import Ear
+from firmware.dsp.tone_plan import PLANS
 from firmware.evidence.courier import Courier
 from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, SiteFacts
 from firmware.evidence.visit import job
@@ -88,7 +89,7 @@ class Appliance:
             devices.pins,
             self.writer,
             devices.watchdog,
-            self.vault.now_utc_ms,
+            self.writer.utc_ms,
             self._told,
         )
         self.stick_state: StickReport | None = None
@@ -155,6 +156,16 @@ class Appliance:
     def _rig(self, attached: Attached, names: list[str]) -> Rig:
         if len(attached.lines) != attached.codec.channels:
             raise WiringError(f"A codec has {attached.codec.channels} channels and {len(attached.lines)} lines.")
-        ear = Ear(attached.codec.channels)
+        ear = self._ear(attached.codec.channels)
         lines = tuple(names.index(name) for name in attached.lines)
         return Rig(attached.codec, lines, ear, LookBack(self.look_back_us))
+
+    def _ear(self, channels: int) -> Ear:
+        upstream = self.vault.document(NOTICE_DOCUMENT) if self.site.of("notice", "source") == "upstream" else None
+        return Ear(
+            channels,
+            tone_plan=PLANS[self.site.of("tones", "plan")],
+            cid_signalling=self.site.of("caller_id", "signalling"),
+            opt_out_digit=self.site.of("opt_out", "caller_key") or None,
+            upstream_notice=None if upstream is None else self._devices.read_notice(upstream),
+        )

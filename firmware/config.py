@@ -84,7 +84,7 @@ SITE_KEYS: dict[str, tuple[Key, ...]] = {
         Key("three_way", str, "mute", words=("mute", "notice")),
         Key("unknown_share_max_percent", int, 10, "percent", 1, 100),
     ),
-    "tones": (Key("plan", str, "uk", pattern=r"[a-z0-9_-]{1,20}"),),
+    "tones": (Key("plan", str, "uk", words=("uk", "europe")),),
     "caller_id": (Key("signalling", str, "auto", words=("auto", "v23", "bell", "dtmf")),),
     "voip": (
         Key("trunk_port", str, "trunk", pattern=r"[a-z0-9._-]{1,15}"),

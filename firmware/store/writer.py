@@ -74,6 +74,10 @@ class Writer:
         self._running_since_mono_us: int | None = None
         self._lock = threading.Condition()
         self._stopping = False
+        self._died: BaseException | None = None
+        self._anchor = (self._now_mono_us(), vault.now_utc_ms())
+        """(monotonic, trusted UTC) at one instant, renewed at every tick: the loop's clock, read without touching the
+        vault."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=False) if threaded else None
         if self._thread is not None:
             self._thread.start()
@@ -100,7 +104,15 @@ class Writer:
             self._waiting_jobs.append((name, job))
             self._lock.notify()
 
+    def utc_ms(self) -> int:
+        """Trusted UTC now, for the loop: at most a tick old and carried on by the monotonic clock. Never blocks."""
+        mono_us, utc_ms = self._anchor
+        return utc_ms + (self._now_mono_us() - mono_us) // 1000
+
     def poll(self) -> list[Report]:
+        """An error that ended the writer's thread (an assertion of ours) is raised here: it stops the process."""
+        if self._died is not None:
+            raise self._died
         with self._lock:
             reports = list(self._reports)
             self._reports.clear()
@@ -131,6 +143,12 @@ class Writer:
         self._tick_if_due()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001  nothing may end this thread silently
+            self._died = error
+
+    def _work(self) -> None:
         while True:
             worked = self._step_command() or self._step_job()
             self._tick_if_due()
@@ -238,6 +256,7 @@ class Writer:
         except VaultError as error:
             self._fail(error.code)
             return
+        self._anchor = (self._now_mono_us(), self._vault.now_utc_ms())
         with self._lock:
             self._alarm("ERASURE_UNCONFIRMED", False)
             for alarm in alarms:
