@@ -100,11 +100,7 @@ class AuditLog:
         return position // self._segment * self._segment
 
     def _zero_segment(self, position: int) -> None:
-        start = self._segment_start(position) % self._size
-        for mirror in MIRRORS:
-            name = f"{STEM}.{mirror}"
-            if any(self._card.read(name, start, self._segment)):
-                self._card.zero(name, start, self._segment)
+        self._card.zero_mirrors(STEM, self._segment_start(position) % self._size, self._segment)
 
     # ----------------------------------------------------------------------------------------------------- recovery
 
@@ -125,7 +121,7 @@ class AuditLog:
             line, position, differs = found
             if differs:
                 healed = True
-                self._card.mirrored(STEM, position % self._size, self._with_end(position, line.raw + b"\n"))
+                self._card.mirrored(STEM, position % self._size, line.raw + b"\n")
             self._advance(line, position)
             lines.append(line)
         return Recovered(lines, self._end_here() or healed)
@@ -133,17 +129,17 @@ class AuditLog:
     def _next_line(self, key: bytes, dayend: bytes) -> tuple[AuditLine, int, bool] | None:
         here = self.cursor.position
         for position in (here, self._segment_start(here) + self._segment):
-            raws = [self._raw_line(mirror, position) for mirror in MIRRORS]
+            raws = self._raw_lines(position)
             for raw in raws:
                 line = self._continues(raw, key, dayend)
                 if line is not None:
                     return line, position, raws[0] != raws[1]
         return None
 
-    def _raw_line(self, mirror: str, position: int) -> bytes:
+    def _raw_lines(self, position: int) -> list[bytes]:
         length = min(LINE_BYTES_MAX, self._segment - position % self._segment)
-        raw = self._card.read(f"{STEM}.{mirror}", position % self._size, length)
-        return raw.partition(b"\n")[0]
+        images = self._card.read_mirrors(STEM, position % self._size, length)
+        return [image.partition(b"\n")[0] for image in images]
 
     def _continues(self, raw: bytes, key: bytes, dayend: bytes) -> AuditLine | None:
         try:
@@ -161,32 +157,35 @@ class AuditLog:
         length = min(LINE_BYTES_MAX, self._segment - position % self._segment)
         if position % self._segment == 0:
             return False
-        torn = False
-        for mirror in MIRRORS:
-            name = f"{STEM}.{mirror}"
-            if any(self._card.read(name, position % self._size, length)):
-                torn = True
-                self._card.durable(name, position % self._size, bytes(length))
-        return torn
+        return self._card.zero_mirrors(STEM, position % self._size, length)
 
     # ------------------------------------------------------------------------------------------------------ reading
 
     def lines(self) -> Iterator[AuditLine]:
-        """All lines of the log, oldest first. Raises AuditDamaged at the first that is whole in no mirror, OSError."""
-        expected: int | None = None
-        start = self.cursor.tail
-        while start <= self.cursor.position:
-            for line in self._segment_lines(start):
-                if expected is not None and line.seq != expected:
+        """All lines that the log has now, oldest first. Raises AuditDamaged where the chain is whole in no mirror,
+        CardFailed."""
+        until = self.cursor
+        last: AuditLine | None = None
+        for start in range(until.tail, until.position + 1, self._segment):
+            for line in self._segment_lines(start, self._links_after(start, until)):
+                if line.seq >= until.next_seq:
+                    break
+                if last is not None and (line.seq, line.prev) != (last.seq + 1, last.hash):
                     raise AuditDamaged
-                expected = line.seq + 1
+                last = line
                 yield line
-            start += self._segment
-        if expected is not None and expected != self.cursor.next_seq:
+        if last is not None and last.hash != until.head:
             raise AuditDamaged
 
+    def _links_after(self, start: int, until: AuditCursor) -> frozenset[bytes]:
+        """The hashes that the last line of a segment may have: what the next line says of it."""
+        following = start + self._segment
+        if following > until.position:
+            return frozenset((until.head,))
+        return frozenset(lines[0].prev for lines in self._parsed(following) if lines)
+
     def dayends(self, before_seq: int) -> Iterator[AuditLine]:
-        """The kept DAYEND lines with a smaller seq, oldest first. Raises AuditDamaged, OSError."""
+        """The kept DAYEND lines with a smaller seq, oldest first. Raises AuditDamaged, CardFailed."""
         for epoch in range(self._epochs):
             line = self._dayend(epoch)
             if line is None or line.seq >= before_seq:
@@ -194,7 +193,7 @@ class AuditLog:
             yield line
 
     def _dayend(self, epoch: int) -> AuditLine | None:
-        raws = [self._card.read(f"{EPOCHS_STEM}.{m}", epoch * EPOCH_BYTES, EPOCH_BYTES) for m in MIRRORS]
+        raws = self._card.read_mirrors(EPOCHS_STEM, epoch * EPOCH_BYTES, EPOCH_BYTES)
         if not any(raws[0]) and not any(raws[1]):
             return None
         for raw in raws:
@@ -204,10 +203,14 @@ class AuditLog:
                 continue
         raise AuditDamaged
 
-    def _segment_lines(self, start: int) -> list[AuditLine]:
-        images = [self._card.read(f"{STEM}.{m}", start % self._size, self._segment) for m in MIRRORS]
-        parsed = [_parse_segment(image) for image in images]
-        return max(parsed, key=len)
+    def _segment_lines(self, start: int, links: frozenset[bytes] = frozenset()) -> list[AuditLine]:
+        """From the mirror whose last line is the one that the next line continues; else from the longer one."""
+        parsed = self._parsed(start)
+        matching = [lines for lines in parsed if lines and lines[-1].hash in links]
+        return matching[0] if matching else max(parsed, key=len)
+
+    def _parsed(self, start: int) -> list[list[AuditLine]]:
+        return [_parse_segment(image) for image in self._card.read_mirrors(STEM, start % self._size, self._segment)]
 
 
 def _parse_segment(image: bytes) -> list[AuditLine]:

@@ -123,21 +123,18 @@ class Pool:
     # ----------------------------------------------------------------------------------------------------- reading
 
     def body(self, bag: Bag, entry: Entry) -> bytes:
-        """From either mirror. Raises VaultError where both are damaged, OSError."""
+        """From either mirror. Raises VaultError where both are damaged, CardFailed."""
         size = stored_bytes(entry.length)
-        for mirror in MIRRORS:
-            raw = self._card.read(f"{STEM}.{mirror}", bag.row.bag_id * self.slot_bytes + entry.offset, size)
+        for raw in self._card.read_mirrors(STEM, bag.row.bag_id * self.slot_bytes + entry.offset, size):
             state, _, body = self._judge(bag.row, entry.index, raw, 0)
             if state is State.VALID:
                 return body
         raise VaultError("An entry of a bag is damaged in both copies; the other calls are not affected.")
 
     def load(self, row: BagRow) -> Loaded:
-        """Boot: parse both mirrors entry by entry, take whichever is valid, make them equal. Raises OSError."""
+        """Boot: parse both mirrors entry by entry, take whichever is valid, make them equal. Raises CardFailed."""
         bag = Bag(row)
-        names = [f"{STEM}.{mirror}" for mirror in MIRRORS]
-        base = row.bag_id * self.slot_bytes
-        images = [self._card.read(name, base, self.slot_bytes) for name in names]
+        images = self._card.read_mirrors(STEM, row.bag_id * self.slot_bytes, self.slot_bytes)
         bodies: list[bytes] = []
         while bag.end < self.slot_bytes:
             found = self._next(bag, images)
@@ -204,11 +201,8 @@ class Pool:
         return next((slot for slot in range(self.slots) if slot not in taken), None)
 
     def zero(self, slot: int) -> None:
-        """Overwrite a slot that no table names, where it is not zero already. Raises CardFailed, OSError."""
-        for mirror in MIRRORS:
-            name = f"{STEM}.{mirror}"
-            if any(self._card.read(name, slot * self.slot_bytes, self.slot_bytes)):
-                self._card.zero(name, slot * self.slot_bytes, self.slot_bytes)
+        """Overwrite a slot that no table names, where it is not zero already. Raises CardFailed."""
+        self._card.zero_mirrors(STEM, slot * self.slot_bytes, self.slot_bytes)
 
 
 _KINDS = frozenset(int(kind) for kind in Kind)

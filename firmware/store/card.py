@@ -39,17 +39,40 @@ class Card:
         for at in range(0, length, ZERO_CHUNK_BYTES):
             self.durable(name, offset + at, memoryview(_ZEROS)[: min(ZERO_CHUNK_BYTES, length - at)])
 
+    def try_read(self, name: str, offset: int, length: int) -> bytes | None:
+        """None after the second refusal: a bad block is damage like any other, not the end of the card."""
+        for _ in range(2):
+            try:
+                return self.disk.read(name, offset, length)
+            except OSError:
+                continue
+        return None
+
     def read(self, name: str, offset: int, length: int) -> bytes:
-        """Raises CardFailed after the second refusal."""
-        try:
-            return self.disk.read(name, offset, length)
-        except OSError:
-            pass
-        try:
-            return self.disk.read(name, offset, length)
-        except OSError:
+        """Where nothing may be missed. Raises CardFailed after the second refusal."""
+        data = self.try_read(name, offset, length)
+        if data is None:
             self.failed = True
-            raise CardFailed from None
+            raise CardFailed
+        return data
+
+    def read_mirrors(self, stem: str, offset: int, length: int) -> list[bytes]:
+        """Both copies, zeros for one that cannot be read. Raises CardFailed where neither can."""
+        images = [self.try_read(f"{stem}.{mirror}", offset, length) for mirror in MIRRORS]
+        if images == [None, None]:
+            self.failed = True
+            raise CardFailed
+        return [bytes(length) if image is None else image for image in images]
+
+    def zero_mirrors(self, stem: str, offset: int, length: int) -> bool:
+        """Zeros into each copy that is not zero. True where there was something. Raises CardFailed."""
+        found = False
+        for mirror in MIRRORS:
+            image = self.try_read(f"{stem}.{mirror}", offset, length)
+            if image is None or any(image):
+                found = True
+                self.zero(f"{stem}.{mirror}", offset, length)
+        return found
 
     def twice(self, act: Callable[[], None]) -> None:
         self.check()

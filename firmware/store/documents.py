@@ -1,7 +1,6 @@
 """Site settings and notice audio: in clear, twice, pinned by hash in the key table (FORMAT.md 11)."""
 
 from firmware.store import rotate
-from firmware.store.card import MIRRORS
 from firmware.store.core import Core
 from firmware.store.errors import Refused
 from firmware.store.layout import BLOCK_BYTES, blocks_of, digest
@@ -16,8 +15,7 @@ def get(core: Core, name: str) -> bytes | None:
     document = core.table.documents.get(name)
     if document is None:
         return None
-    for mirror in MIRRORS:
-        data = core.card.read(f"{STEM}.{mirror}", document.first_block * BLOCK_BYTES, document.length)
+    for data in core.card.read_mirrors(STEM, document.first_block * BLOCK_BYTES, document.length):
         if digest(data) == document.sha256:
             return data
     return None

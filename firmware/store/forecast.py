@@ -1,6 +1,7 @@
 """How long the ring will last, and the alarms that follow from the state."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from firmware.policy import holds
 from firmware.policy.retention import limit_day, utc_day
@@ -10,6 +11,9 @@ from firmware.store.core import Core
 from firmware.store.table import BagType
 
 FORECAST_DAYS = 7
+HORIZON_DAYS = 70
+"""Past the longest retention nothing new can come."""
+STEP_BLOCKS = 256
 BATTERY_KINDS = frozenset({"ds3232", "mcp794xx"})
 """Memories that lose everything with one battery (storage.md 7.4)."""
 
@@ -24,17 +28,45 @@ def day_blocks(core: Core) -> dict[int, int]:
     return used
 
 
-def days_left(core: Core) -> int | None:
-    """In how many days the ring will be full at the rate of the last seven days with calls; None: not within the
-    retention. Today's calls count once the day is over."""
+@dataclass(frozen=True)
+class Outlook:
+    rate_blocks: int
+    """What a day fills: the mean of the last seven days with calls; 0 before the first is over."""
+    days_left: int | None
+    """In how many days the ring will be full at that rate; None: not within the retention."""
+
+
+class Forecast:
+    """Looks at all calls only when a day or a mebibyte is over: a tick a second must not walk 31,000 calls."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._seen: tuple[int, ...] = ()
+        self._outlook = Outlook(0, None)
+
+    def outlook(self) -> Outlook:
+        core = self._core
+        seen = (utc_day(core.now_utc_ms()), core.ring.head // STEP_BLOCKS, core.table.gen if core.table.todo else 0)
+        if seen != self._seen:
+            self._seen = seen
+            self._outlook = look(core)
+        return self._outlook
+
+
+def look(core: Core) -> Outlook:
+    """Today's calls count once the day is over."""
     today = utc_day(core.now_utc_ms())
     used = {day: blocks for day, blocks in day_blocks(core).items() if day < today}
     recent = [blocks for day, blocks in sorted(used.items())[-7:]]
     if not recent:
-        return None
+        return Outlook(0, None)
     rate = max(1, sum(recent) // len(recent))
+    return Outlook(rate, _days_left(core, used, rate, today))
+
+
+def _days_left(core: Core, used: dict[int, int], rate: int, today: int) -> int | None:
     free = core.ring.blocks - sum(used.values())
-    for ahead in range(FORECAST_DAYS * 10):
+    for ahead in range(HORIZON_DAYS):
         free += sum(blocks for day, blocks in used.items() if limit_day(day, core.table.period) == today + ahead)
         free -= rate
         if free < 0:
@@ -42,9 +74,9 @@ def days_left(core: Core) -> int | None:
     return None
 
 
-def alarms(core: Core, damaged: set[bytes]) -> list[Alarm]:
+def alarms(core: Core, outlook: Outlook, damaged: set[bytes]) -> list[Alarm]:
     """Every alarm of the store, active or cleared."""
-    left = days_left(core)
+    left = outlook.days_left
     battery = core.identity.memory_kind in BATTERY_KINDS
     review = holds.review(holding.all_holds(core), core.now_utc_ms(), single_battery_memory=battery)
     active = {
@@ -69,7 +101,7 @@ def health(core: Core) -> Mapping[str, int | str]:
     """For REPORT: numbers and words only."""
     core.now_utc_ms()
     quota = holding.quota(core)
-    left = days_left(core)
+    left = look(core).days_left
     rows = core.table.bags.values()
     return {
         "clock": core.time.state.name.lower(),

@@ -6,7 +6,7 @@ from firmware.policy.holds import Quota
 from firmware.store.card import Card
 from firmware.store.entries import EXTENTS_MAX, Extent
 from firmware.store.errors import Malformed
-from firmware.store.frame import HEADER_BYTES, parse_header
+from firmware.store.frame import parse_header
 from firmware.store.layout import BLOCK_BYTES
 
 FILE = "hold"
@@ -51,15 +51,19 @@ class HoldArea:
         self._card.durable(FILE, first_block * BLOCK_BYTES, frame)
 
     def frames(self, extents: Iterable[Extent]) -> Iterator[bytes]:
-        """Frames as they lie there; a block that is no frame is stepped over. Raises CardFailed."""
+        """Frames as they lie there; a block that is no frame or cannot be read is stepped over."""
         for extent in extents:
             at, end = extent.first, extent.first + extent.blocks
             while at < end:
-                head = self._card.read(FILE, at * BLOCK_BYTES, BLOCK_BYTES)
-                try:
-                    header = parse_header(head[:HEADER_BYTES])
-                except Malformed:
-                    at += 1
-                    continue
-                yield self._card.read(FILE, at * BLOCK_BYTES, min(header.blocks, end - at) * BLOCK_BYTES)
-                at += header.blocks
+                raw = self._frame_at(at, end)
+                if raw is not None:
+                    yield raw
+                at += 1 if raw is None else len(raw) // BLOCK_BYTES
+
+    def _frame_at(self, at: int, end: int) -> bytes | None:
+        head = self._card.try_read(FILE, at * BLOCK_BYTES, BLOCK_BYTES)
+        try:
+            header = parse_header(head or b"")
+        except Malformed:
+            return None
+        return self._card.try_read(FILE, at * BLOCK_BYTES, min(header.blocks, end - at) * BLOCK_BYTES)

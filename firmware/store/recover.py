@@ -116,7 +116,7 @@ def _read(parts: VaultParts, name: str, length: int) -> bytes:
 def _heal_table(core: Core, found: _InForce) -> None:
     for mirror in MIRRORS:
         name = tables.file_of(found.table.gen, mirror)
-        if core.card.read(name, 0, len(found.used)) != found.used:
+        if core.card.try_read(name, 0, len(found.used)) != found.used:
             core.card.durable(name, 0, found.used)
             core.healed += 1
 
@@ -215,14 +215,28 @@ def _hold_intended(core: Core) -> None:
 
 
 def _close_interrupted(core: Core) -> None:
-    for state in core.table.lines:
-        if state.interrupted not in core.calls or _has_later_call(core, core.calls[state.interrupted]):
-            state.interrupted = NO_CALL
+    _note_interrupted(core)
     for call in [call for call in core.calls.values() if call.close is None]:
         close = _interrupted(core, call)
         close_with(core, call, [], close)
         write_row(core, close.row(call.line, call.opened_utc_ms))
         core.table.lines[call.line].interrupted = call.call_id
+
+
+def _note_interrupted(core: Core) -> None:
+    """Which call OPT-OUT acts on after this boot: also one that an earlier boot closed and then lost power itself."""
+    for bag in core.bags.values():
+        for entry in bag.entries[bag.row.entries :]:
+            call = core.calls.get(entry.call_id)
+            if entry.kind is Kind.CLOSE and call is not None and call.close is not None and _was_cut(call.close):
+                core.table.lines[call.line].interrupted = call.call_id
+    for state in core.table.lines:
+        if state.interrupted not in core.calls or _has_later_call(core, core.calls[state.interrupted]):
+            state.interrupted = NO_CALL
+
+
+def _was_cut(close: Close) -> bool:
+    return close.ended is Ended.POWER_CUT
 
 
 def _has_later_call(core: Core, call: Call) -> bool:
@@ -255,7 +269,8 @@ def _interrupted(core: Core, call: Call) -> Close:
 
 def _frames(core: Core, call: Call) -> dict[int, Found]:
     """By seq. What a cut tore at the very end is not counted: it was never acknowledged."""
-    found = [x for x, _ in core.ring.walk(call.first, core.ring.head, lambda h: h.call_id == call.call_id)]
+    mine = core.ring.walk(call.first, core.ring.head, lambda header: header.call_id == call.call_id, strict=True)
+    found = [x for x, _ in mine]
     while found and not found[-1].sound:
         found.pop()
     return {x.header.seq: x for x in found}

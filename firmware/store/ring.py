@@ -83,30 +83,41 @@ class Ring:
     # ------------------------------------------------------------------------------------------------------- reading
 
     def read(self, position: int, blocks: int) -> bytes:
-        """Never across a zone. Raises OSError."""
+        """Never across a zone. Raises CardFailed."""
         return self._card.read(FILE, position % self.blocks * BLOCK_BYTES, blocks * BLOCK_BYTES)
 
-    def walk(self, first: int, end: int, wanted: Callable[[Header], bool]) -> Iterator[tuple[Found, bytes]]:
+    def walk(
+        self, first: int, end: int, wanted: Callable[[Header], bool], *, strict: bool = False
+    ) -> Iterator[tuple[Found, bytes]]:
         """Frames that ``wanted`` takes, in order of place, with their bytes. A frame that is not wanted is stepped over
-        by its length, what is no frame by one block. Raises OSError."""
+        by its length, what is no frame or cannot be read by one block; ``strict``: raises CardFailed there."""
+        read = self.read if strict else self._try_read
         at = first
         while at < end:
-            try:
-                header = parse_header(self.read(at, 1)[:HEADER_BYTES])
-            except Malformed:
+            header = self._header_in(at, read(at, 1))
+            raw = b"" if header is None or not wanted(header) else read(at, header.blocks)
+            if header is None or raw is None:
                 at += 1
                 continue
-            if at % self._zone + header.blocks > self._zone:
-                at += 1
-                continue
-            if wanted(header):
-                raw = self.read(at, header.blocks)
+            if raw:
                 yield Found(at, header, ciphertext_sound(header, memoryview(raw)[HEADER_BYTES:])), raw
             at += header.blocks
 
+    def _try_read(self, position: int, blocks: int) -> bytes | None:
+        return self._card.try_read(FILE, position % self.blocks * BLOCK_BYTES, blocks * BLOCK_BYTES)
+
+    def _header_in(self, at: int, block: bytes | None) -> Header | None:
+        """The header of a frame that may lie at ``at``: written there or resent there, and within its zone."""
+        try:
+            header = parse_header(block or b"")
+        except Malformed:
+            return None
+        in_zone = at % self._zone + header.blocks <= self._zone
+        return header if in_zone and at - self.blocks < header.ring_seq <= at else None
+
     def scan(self, table_head: int, signed: Callable[[Header], bool]) -> tuple[int, list[Found]]:
         """Boot: every sound, signed frame of the reserve; and the head, which is after the last of them. All of the
-        reserve is read: a hole (a refused zone) is not the end. Raises OSError."""
+        reserve is read: a hole (a refused zone) is not the end. Raises CardFailed."""
         frames: list[Found] = []
         head = table_head
         chunks = _Chunks(self, table_head, table_head + self.reserve)
@@ -121,12 +132,8 @@ class Ring:
         return head, frames
 
     def _frame_at(self, at: int, table_head: int, chunks: "_Chunks") -> Found | None:
-        try:
-            header = parse_header(chunks.get(at, 1))
-        except Malformed:
-            return None
-        crosses = at % self._zone + header.blocks > self._zone
-        if crosses or not table_head <= header.ring_seq <= at or at + header.blocks > chunks.end:
+        header = self._header_in(at, chunks.get(at, 1))
+        if header is None or header.ring_seq < table_head or at + header.blocks > chunks.end:
             return None
         raw = chunks.get(at, header.blocks)
         if not ciphertext_sound(header, memoryview(raw)[HEADER_BYTES:]):

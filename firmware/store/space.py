@@ -54,6 +54,13 @@ def write(core: Core, position: int, frame: bytearray) -> int:
         raise CardFailed from None
 
 
+def relieve(core: Core, rate_blocks: int) -> None:
+    """Less than one day's usual load is free: the oldest day goes before the writer has to wait for it."""
+    used = core.ring.head - core.live_tail()
+    if core.ring.blocks - used < rate_blocks and not _blocked_by_today(core):
+        expire_oldest_day(core)
+
+
 def _free_a_zone(core: Core) -> None:
     ring = core.ring
     if ring.tail > core.table.ring_tail:

@@ -27,6 +27,7 @@ from firmware.store import (
     recording,
     recover,
     rotate,
+    space,
 )
 from firmware.store import provision as provisioning
 from firmware.store.audit import Value
@@ -89,6 +90,7 @@ class Vault:
         self._core = core
         self._sweeper = background.Sweeper(core)
         self._scrubber = Scrubber(core)
+        self._forecast = forecast.Forecast(core)
 
     @classmethod
     def provision(cls, parts: VaultParts, charter: Charter, geometry: Geometry | None = None) -> None:
@@ -376,7 +378,9 @@ class Vault:
             rotate.plain(core)
         self._sweeper.tick()
         self._scrubber.tick()
-        return forecast.alarms(core, self._scrubber.damaged)
+        outlook = self._forecast.outlook()
+        space.relieve(core, outlook.rate_blocks)
+        return forecast.alarms(core, outlook, self._scrubber.damaged)
 
     def _expire(self) -> bool:
         if not expiry.due(self._core):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from firmware.policy.holds import Refusal
-from firmware.policy.records import Outcome
+from firmware.policy.records import GapReason, Outcome
 from firmware.store.commands import (
     Alarm,
     AppendAudio,
@@ -36,6 +36,8 @@ SLOW_S = 2.0
 COMMANDS_PER_SECOND = 40
 """Commands that a line can make in a second at most: 10 blocks, each cut by keyed digits, and some more."""
 TICK_US = US_PER_S
+JOB_STEPS_INLINE = 16
+"""A stick's visit on virtual time: a step takes a frame to the stick, and a real one takes 16 in 100 ms easily."""
 RETRY_S = 1.0
 """Pause of the thread before an unconfirmed erasure is tried again."""
 
@@ -65,6 +67,7 @@ class Writer:
         self._limit_commands = queue_seconds * lines * COMMANDS_PER_SECOND
         self._queue: deque[_Queued] = deque()
         self._queued_samples = 0
+        self._dropped: dict[int, tuple[int, int]] = {}
         self._jobs: deque[tuple[str, Iterator[Report | None]]] = deque()
         self._waiting_jobs: deque[tuple[str, Job]] = deque()
         self._reports: deque[Report] = deque()
@@ -93,10 +96,25 @@ class Writer:
             full = self._queued_samples + samples > self._limit_samples or len(self._queue) >= self._limit_commands
             if audio and full:
                 self._alarm("CARD_BEHIND", True)
+                self._drop(command)
                 return
+            self._tell_dropped(command)
             self._queue.append(_Queued(command, self._now_mono_us()))
             self._queued_samples += samples
             self._lock.notify()
+
+    def _drop(self, command: Command) -> None:
+        """Remember what was not taken, so that the recording says so."""
+        assert isinstance(command, AppendAudio | AppendGap)
+        first, _ = self._dropped.get(command.call, (command.first_sample, 0))
+        self._dropped[command.call] = (first, command.first_sample + command.samples - first)
+
+    def _tell_dropped(self, command: Command) -> None:
+        """A gap with its reason in place of what was dropped, before anything that comes after it."""
+        if isinstance(command, AppendAudio | AppendGap | CloseCall) and command.call in self._dropped:
+            first, samples = self._dropped.pop(command.call)
+            gap = AppendGap(command.call, first, samples, GapReason.FAULT)
+            self._queue.append(_Queued(gap, self._now_mono_us()))
 
     def submit_job(self, name: str, job: Job) -> None:
         """A stick visit: a generator that is advanced one step at a time between queued commands."""
@@ -113,6 +131,7 @@ class Writer:
         """An error that ended the writer's thread (an assertion of ours) is raised here: it stops the process."""
         if self._died is not None:
             raise self._died
+        assert self._thread is None or self._stopping or self._thread.is_alive(), "the writer's thread died"
         with self._lock:
             reports = list(self._reports)
             self._reports.clear()
@@ -136,10 +155,12 @@ class Writer:
     # ----------------------------------------------------------------------------------------------- the writer's side
 
     def run_inline(self) -> None:
-        """Everything that is queued, one step of each job, and a tick if one is due."""
+        """Everything that is queued, some steps of a job, and a tick if one is due."""
         while self._step_command():
             pass
-        self._step_job()
+        for _ in range(JOB_STEPS_INLINE):
+            if not self._step_job():
+                break
         self._tick_if_due()
 
     def _run(self) -> None:
