@@ -27,6 +27,9 @@ HOLE_FRAMES = 6
 """A stretch goes on over 15 ms without its pair: a 10 ms break must not split (Q.24 annex A)."""
 
 RUN_FRAMES_MIN = 4
+RUN_SHARE_MIN = 0.42
+"""Mean explained share of a stretch's frames; 0.55 for a key at -4.5 dB SNR, 0.5 under equally loud speech."""
+
 STRETCH_MAX = SAMPLE_RATE_HZ
 """A tone that goes on is reported in pieces of at most 1 s: within the smallest look-back (2 s) of its onset."""
 
@@ -79,8 +82,14 @@ class _Stretch:
     first: int
     last: int
     count: int = 0
+    share: float = 0.0
+    """Sum over the frames of what the pair explains."""
     continued: bool = False
     offsets: list[tuple[int, int]] = field(default_factory=list)
+
+
+_Waiting = tuple[tuple[int, int], _Stretch, bool]
+"""Pair, stretch, and whether the tone goes on after it."""
 
 
 def _overlap(a: Digit, b: Digit) -> bool:
@@ -105,7 +114,7 @@ class DtmfReceiver:
         """Start of the next frame, on the band's axis."""
         self._rows, self._columns = _basis(ROW_HZ), _basis(COLUMN_HZ)
         self._open: list[dict[tuple[int, int], _Stretch]] = [{} for _ in range(lines)]
-        self._waiting: list[list[tuple[tuple[int, int], _Stretch, bool]]] = [[] for _ in range(lines)]
+        self._waiting: list[list[_Waiting]] = [[] for _ in range(lines)]
         self._rivals: list[list[Digit]] = [[] for _ in range(lines)]
         self._settled = [0] * lines
 
@@ -155,10 +164,11 @@ class DtmfReceiver:
                 column[line, chosen].tolist(),
                 row_offset[line, chosen].tolist(),
                 column_offset[line, chosen].tolist(),
+                (row_share[line, chosen] + column_share[line, chosen]).tolist(),
                 strict=True,
             )
-            for at, r, c, ro, co in found:
-                self._extend(line, at, (r, c), (ro, co))
+            for at, r, c, ro, co, share in found:
+                self._extend(line, at, (r, c), (ro, co), share)
             self._close(line)
 
     def _best(
@@ -174,7 +184,7 @@ class DtmfReceiver:
         index = (best // len(OFFSETS)).reshape(shape), (best % len(OFFSETS)).reshape(shape)
         return index[0], index[1], share.reshape(shape) / energy
 
-    def _extend(self, line: int, at: int, pair: tuple[int, int], offsets: tuple[int, int]) -> None:
+    def _extend(self, line: int, at: int, pair: tuple[int, int], offsets: tuple[int, int], share: float) -> None:
         stretch = self._open[line].get(pair)
         if stretch is not None and at - stretch.last > HOLE_FRAMES * FRAME_HOP:
             self._finish(line, pair, going_on=False)
@@ -183,10 +193,11 @@ class DtmfReceiver:
             stretch = self._open[line][pair] = _Stretch(at, at)
         stretch.last = at
         stretch.count += 1
+        stretch.share += share
         stretch.offsets.append(offsets)
         if at + FRAME - stretch.first >= STRETCH_MAX:
             self._finish(line, pair, going_on=True)
-            self._open[line][pair] = _Stretch(at, at, 1, True, [offsets])
+            self._open[line][pair] = _Stretch(at, at, 1, share, True, [offsets])
 
     def _close(self, line: int) -> None:
         for pair, stretch in list(self._open[line].items()):
@@ -195,12 +206,14 @@ class DtmfReceiver:
 
     def _finish(self, line: int, pair: tuple[int, int], *, going_on: bool) -> None:
         stretch = self._open[line].pop(pair)
-        if stretch.count >= RUN_FRAMES_MIN or stretch.continued:
+        likely = stretch.count >= RUN_FRAMES_MIN and stretch.share >= RUN_SHARE_MIN * stretch.count
+        if likely or stretch.continued:
             self._waiting[line].append((pair, stretch, going_on))
 
     def _judge(self, line: int) -> list[Digit]:
         """Analyse the stretches whose surroundings have arrived; where two pairs overlap the likelier one stays."""
-        ready, later = [], []
+        ready: list[_Waiting] = []
+        later: list[_Waiting] = []
         for item in self._waiting[line]:
             (ready if item[1].last + FRAME + MARGIN <= self._band.end else later).append(item)
         self._waiting[line] = later

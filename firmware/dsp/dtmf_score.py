@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from firmware.dsp import dtmf_weights
 from firmware.dsp.dtmf_segment import Burst
-from firmware.units import SAMPLE_RATE_HZ
 
 LOOSE = 2.0
 """For masking: from held-out speech, see ``tools/dsp_table.md``."""

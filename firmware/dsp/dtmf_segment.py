@@ -32,6 +32,9 @@ and the 25 ms pause that must (line.md D5)."""
 BURST_HOPS_MIN = 11
 """Shorter than 11 ms is a click."""
 
+EXPLAINED_MIN = 0.40
+"""Mean share of the band that the two tones explain inside a burst; 0.55 for a key at -4.5 dB SNR."""
+
 EDGE_REACH = 14 * SAMPLE_RATE_HZ // 1000
 """The exact edge is sought within 14 ms of the half-amplitude point."""
 
@@ -114,6 +117,12 @@ class _Tone:
     envelope: NDArray[np.complex128]
 
 
+def _quantile(values: NDArray[np.float64], share: float) -> float:
+    """The value below which that share lies; one partition, no interpolation."""
+    index = min(len(values) - 1, int(share * len(values)))
+    return float(np.partition(values, index)[index])
+
+
 def _envelope(windows: NDArray[np.float32], demodulator: NDArray[np.complex64], hz: float) -> _Tone:
     """``windows`` [points, WINDOW]."""
     # two real products: BLAS would widen float32 @ complex64 in a copy
@@ -166,10 +175,11 @@ def analyse(
     explained = np.minimum(power / total, 1.2)
     # the level of the key: the upper quartile where the two tones explain most of what is there
     good = explained > 0.5 * np.max(explained)
-    level = float(np.percentile(power[good], 75.0))
+    level = _quantile(power[good], 0.75)
     bursts = []
     for first, last in _runs(power > 0.25 * level, SPLIT_GAP_HOPS, BURST_HOPS_MIN):
-        bursts.append(_burst(band, wide, row, column, low, high, explained, total, (first, last)))
+        if float(np.mean(explained[first:last])) >= EXPLAINED_MIN:
+            bursts.append(_burst(band, wide, row, column, low, high, explained, total, (first, last)))
     return bursts
 
 
@@ -189,13 +199,13 @@ def _burst(
     low_hz, high_hz = _corrected_hz(low, inside), _corrected_hz(high, inside)
     first, last = _edges(band, low_hz, high_hz, run)
     a, b = np.abs(low.envelope), np.abs(high.envelope)
-    level_a, level_b = float(np.median(a[inside])) + 1e-3, float(np.median(b[inside])) + 1e-3
+    level_a, level_b = _quantile(a[inside], 0.5) + 1e-3, _quantile(b[inside], 0.5) + 1e-3
     tone_power = (level_a**2 + level_b**2) / 2.0
     spectrum = _band_powers(wide[first:last], low_hz, high_hz)
     before, after = _outside(a, b, run, level_a, level_b)
     values = [
         float(np.mean(explained[inside])),
-        float(np.percentile(explained[inside], 10)),
+        _quantile(explained[inside], 0.1),
         float(np.std(a[inside])) / level_a,
         float(np.std(b[inside])) / level_b,
         _phase_unrest(low, inside, low_hz),
@@ -250,7 +260,7 @@ def _phase_unrest(tone: _Tone, inside: slice, hz: float) -> float:
     z = tone.envelope[inside]
     if len(z) <= 10:
         return 0.5
-    return float(np.median(np.abs(np.angle(z[10:] * z[:-10] * np.conj(z[5:-5]) ** 2))))
+    return _quantile(np.abs(np.angle(z[10:] * z[:-10] * np.conj(z[5:-5]) ** 2)), 0.5)
 
 
 def _outside(
@@ -262,7 +272,7 @@ def _outside(
         if len(a[span]) == 0:
             out.append(0.5)
             continue
-        ratio = max(float(np.median(a[span])) / level_a, float(np.median(b[span])) / level_b)
+        ratio = max(_quantile(a[span], 0.5) / level_a, _quantile(b[span], 0.5) / level_b)
         out.append(min(1.5, ratio))
     return out[0], out[1]
 
@@ -284,7 +294,7 @@ def _rest_change(
     """Log ratio of what the tones do not explain inside to everything in the band just outside."""
     rest = np.maximum(total - a**2 - b**2, 0.0) / 2.0
     outside = np.concatenate([total[max(0, run[0] - 22) : max(0, run[0] - 10)], total[run[1] + 10 : run[1] + 22]]) / 2.0
-    reference = float(np.median(outside)) if len(outside) else 0.0
+    reference = _quantile(outside, 0.5) if len(outside) else 0.0
     return float(np.log10((np.mean(rest[inside]) + 1e-4 * tone_power) / (reference + 1e-4 * tone_power)))
 
 

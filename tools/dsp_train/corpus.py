@@ -18,14 +18,7 @@ from tools.dsp_train.signals import RATE_HZ, Rng, Wave, rms, sinc_taps
 
 VOICES = ("en-gb", "en-gb-scotland", "en-gb-x-rp", "en-us", "en-029", "cy", "ga", "fr-fr", "pl", "hi", "de", "es")
 VARIANTS = ("", "+f1", "+f2", "+f3", "+f4", "+f5", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+croak")
-WORDS = """good morning council how can help you today my name is calling about rent arrears repairs kitchen window
-door lock leaking radiator mould ceiling bathroom flat number tower road close avenue garden estate lift bins missed
-collection green recycling parking permit visitor voucher council tax band discount single person bill arrears direct
-debit bank statement letter reference case officer manager complaint stage two ombudsman councillor surgery antisocial
-behaviour neighbour music shouting dog barking police crime report injunction evidence diary sheets hearing court
-date monday thursday friday january february october half past seven eleven fifteen twenty ninety hundred zero oh
-double six nine eight five four three two one postcode november sierra tango hold the line please thanks bye now
-alright lovely sorry pardon again slowly email address at dot com underscore yes no maybe whoever whenever""".split()
+WORDS = ["good", "morning", "council", "how", "can", "help", "you", "today", "my", "name", "is", "calling", "about", "rent", "arrears", "repairs", "kitchen", "window", "door", "lock", "leaking", "radiator", "mould", "ceiling", "bathroom", "flat", "number", "tower", "road", "close", "avenue", "garden", "estate", "lift", "bins", "missed", "collection", "green", "recycling", "parking", "permit", "visitor", "voucher", "council", "tax", "band", "discount", "single", "person", "bill", "arrears", "direct", "debit", "bank", "statement", "letter", "reference", "case", "officer", "manager", "complaint", "stage", "two", "ombudsman", "councillor", "surgery", "antisocial", "behaviour", "neighbour", "music", "shouting", "dog", "barking", "police", "crime", "report", "injunction", "evidence", "diary", "sheets", "hearing", "court", "date", "monday", "thursday", "friday", "january", "february", "october", "half", "past", "seven", "eleven", "fifteen", "twenty", "ninety", "hundred", "zero", "oh", "double", "six", "nine", "eight", "five", "four", "three", "two", "one", "postcode", "november", "sierra", "tango", "hold", "the", "line", "please", "thanks", "bye", "now", "alright", "lovely", "sorry", "pardon", "again", "slowly", "email", "address", "at", "dot", "com", "underscore", "yes", "no", "maybe", "whoever", "whenever"]
 SKIP = ("beep", "tone", "silence", "tt-", "monkeys", "confbridge", "ding", "chime", "busy", "ring", "hello-world")
 
 

@@ -157,7 +157,7 @@ class Press:
     end_s: float
 
 
-def keyed(  # noqa: PLR0913 - the axes of Q.24's tests
+def keyed(
     keys: str,
     rng: Rng,
     *,
