@@ -26,9 +26,9 @@ SUSPECT_US = 30_000
 CONFIRM_US = 1_000_000
 """Lateness that has stood for so long is a loss. Under load the worst stall was 480 ms (measured)."""
 
-SURPLUS_US = 150_000
+SURPLUS_US = 50_000
 """Samples ahead of the clock by more than this were never captured: a card that is pulled hands out 7 to 14 callbacks
-within 0.3 s (measured). They are dropped."""
+within 0.3 s (measured). From then on nothing is believed until the device is opened anew."""
 
 SETTLE_US = 3_000_000
 """In a stream's first seconds an early callback corrects the axis at once; later only as fast as crystals drift."""
@@ -48,7 +48,7 @@ class Callback:
 
 
 class CaptureAxis:
-    """Callbacks of one device in, blocks out. ``restart`` when the device was opened anew.
+    """Callbacks of one device in, blocks out; capture times never go back. ``restart`` when the device was opened anew.
 
     A jump of the axis costs, beside what was lost, the incomplete block before it: nothing at 8 kHz, where
     a callback is a block; less than 100 ms at 48 kHz, where the resampler was holding some.
@@ -65,6 +65,8 @@ class CaptureAxis:
         self._index: int | None = None
         self._zero_mono_us: float | None = None
         self._opened_mono_us = 0
+        self._captured_mono_us = 0
+        self._believed = True
         self._held: list[Callback] = []
         self._held_frames = 0
         self._held_late_us = 0.0
@@ -98,10 +100,12 @@ class CaptureAxis:
             yield from self._jump(max(0, round(elapsed_us / self._frame_us) - self._frames))
         self._zero_mono_us = captured_mono_us - self._frames * self._frame_us
         self._opened_mono_us = callback.mono_us
+        self._believed = True
 
     def _place(self, callback: Callback) -> Iterator[Block]:
         late_us = self._late_us(callback)
-        if late_us < -SURPLUS_US:
+        self._believed &= late_us >= -SURPLUS_US or self._settling(callback.mono_us)
+        if not self._believed:
             return
         self.accepted_mono_us = callback.mono_us
         if late_us > SUSPECT_US:
@@ -111,6 +115,9 @@ class CaptureAxis:
         yield from self._take(callback)
         self._follow(late_us, callback.mono_us)
 
+    def _settling(self, mono_us: int) -> bool:
+        return mono_us - self._opened_mono_us < SETTLE_US
+
     def _late_us(self, callback: Callback) -> float:
         assert self._zero_mono_us is not None
         end: int = self._frames + self._held_frames + callback.samples.shape[1]
@@ -119,7 +126,7 @@ class CaptureAxis:
     def _follow(self, late_us: float, mono_us: int) -> None:
         """Moves the axis towards its earliest callbacks."""
         assert self._zero_mono_us is not None
-        slowest_us = late_us if mono_us - self._opened_mono_us < SETTLE_US else -DRIFT_US
+        slowest_us = late_us if self._settling(mono_us) else -DRIFT_US
         self._zero_mono_us += min(max(late_us, min(slowest_us, 0.0)), DRIFT_US)
 
     def _hold(self, callback: Callback, late_us: float) -> Iterator[Block]:
@@ -154,6 +161,7 @@ class CaptureAxis:
         self._rest = np.concatenate([self._rest, samples], axis=1)
         while self._rest.shape[1] >= BLOCK_SAMPLES:
             captured_mono_us = round(self._zero_mono_us + self._rest_sample * SAMPLE_US)
-            yield Block(self._rest_sample, captured_mono_us, self._rest[:, :BLOCK_SAMPLES])
+            self._captured_mono_us = max(captured_mono_us, self._captured_mono_us)
+            yield Block(self._rest_sample, self._captured_mono_us, self._rest[:, :BLOCK_SAMPLES])
             self._rest = self._rest[:, BLOCK_SAMPLES:]
             self._rest_sample += BLOCK_SAMPLES
