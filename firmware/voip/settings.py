@@ -44,8 +44,9 @@ class Limits:
     channel_packets: int = 512
     """RTP packets of one channel that wait to be cut (at 20 ms: 10 s)."""
     piece_samples: int = BLOCK_SAMPLES
-    reorder_wait_us: int = 200_000
-    """How long a stretch waits for late packets before it is cut."""
+    reorder_wait_us: int = 1_000_000
+    """How long a stretch waits for late packets before it is cut. Nothing is in a hurry: the shortest look-back is
+    2 s."""
 
 
 @dataclass(frozen=True)

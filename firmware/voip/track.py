@@ -1,7 +1,7 @@
 """One direction of one call: RTP packets in any order to positions on the call's axis.
 
 The axis is RTP time, anchored at the arrival of a stream's first packet; arrival is looked at again where RTP time
-makes no sense (a new SSRC, a jump, a drift of more than half a second). So jitter moves nothing, loss leaves its hole,
+makes no sense (a new SSRC, a jump, a drift of more than a second). So jitter moves nothing, loss leaves its hole,
 and a sender that begins anew lands where it was heard.
 """
 
@@ -25,9 +25,13 @@ SNAP_SAMPLES = 480
 """60 ms: a new stream that begins this close to the old one's end continues it without a hole (jitter of two
 packets and a half at 20 ms)."""
 
-RESYNC_SAMPLES = 4000
-"""0.5 s between RTP time and arrival: RTP time is not believed any more. At 50 ppm of clock difference this is
-reached after 2.8 h."""
+RESYNC_SAMPLES = 8000
+"""1 s between RTP time and arrival: RTP time is not believed any more. At 50 ppm of clock difference this is reached
+after 5.5 h. What would land before the last cut is anchored anew as well, so that a sender whose RTP time stood still
+in a pause is heard again with its first packet."""
+
+BEHIND_MAX = 16
+"""So many packets from the past in a row are late ones; more are a sender that began anew with an older sequence number."""
 
 SILENCE_SAMPLES_MAX = 8000 * 3600
 EVENT_IDLE_US = 300_000
@@ -112,6 +116,7 @@ class Track:
         self._stamp = 0
         self._position = 0
         self._started = False
+        self._behind = 0
         self._quiet: Coding | None = None
         self._coding: Coding | None = None
         self._event: _Event | None = None
@@ -146,9 +151,8 @@ class Track:
             self._begin(ssrc, sequence, stamp, at_mono_us)
         self.last_mono_us = at_mono_us
         samples = len(payload) // coding.unit_bytes
-        if stamp == self._stamp and sequence == self._sequence and sequence & 0x3F:
-            position = self._position
-        else:
+        position = self._position
+        if stamp != self._stamp or sequence != self._sequence or position < self._cut or not sequence & 0x3F:
             found = self._place(sequence, stamp, samples, coding, at_mono_us)
             if found is None:
                 return
@@ -163,6 +167,7 @@ class Track:
         self._sequence = (sequence + 1) & 0xFFFF
         self._stamp = (stamp + samples * coding.clock) & 0xFFFFFFFF
         self._position = position + samples
+        self._behind = 0
         self._quiet = None
         self._coding = coding
 
@@ -190,6 +195,7 @@ class Track:
         self._sequence = sequence
         self._stamp = stamp
         self._started = True
+        self._behind = 0
 
     def _place(self, sequence: int, stamp: int, samples: int, coding: Coding, at_mono_us: int) -> int | None:
         """The position of a packet that does not simply follow; None for an exact duplicate of the one before."""
@@ -200,13 +206,20 @@ class Track:
         position = self._position + moved
         if steps == 0xFFFF and moved == -samples:
             return None
-        if abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES:
+        if steps >= HALF_SEQUENCE and moved < 0:
+            self._behind += 1
+            if self._behind <= BEHIND_MAX:
+                return position
+        if steps >= HALF_SEQUENCE or position < self._cut or self._is_far(position, at_mono_us):
             self._anchor(sequence, stamp, at_mono_us)
             return self._position
         if steps == 0 and 0 < moved <= SILENCE_SAMPLES_MAX:
             self._append(self._position, moved, self._coding or coding, None)
         self._ordered = self._ordered and moved >= 0
         return position
+
+    def _is_far(self, position: int, at_mono_us: int) -> bool:
+        return abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES
 
     # ---------------------------------------------------------------------------------- what is not a voice packet
 
