@@ -31,7 +31,7 @@ after 5.5 h. What would land before the last cut is anchored anew as well, so th
 in a pause is heard again with its first packet."""
 
 BEHIND_MAX = 16
-"""So many packets from the past in a row are late ones; more are a sender that began anew with an older sequence number."""
+"""So many packets from the past in a row are late ones; more are a sender that began anew, counting from lower."""
 
 SILENCE_SAMPLES_MAX = 8000 * 3600
 EVENT_IDLE_US = 300_000
