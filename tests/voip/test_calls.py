@@ -344,8 +344,13 @@ def test_the_agent_who_answers_decides_the_line_of_a_shared_number() -> None:
 
 
 def test_an_encrypted_call_leaves_a_row_and_never_a_silent_file() -> None:
-    for media in ({"profile": "RTP/SAVP"}, {"profile": "UDP/TLS/RTP/SAVPF"}, {"extra": "a=crypto:1 X inline:Y"},
-                  {"extra": "a=zrtp-hash:1.10 ab"}):  # fmt: skip
+    cases: tuple[dict[str, Any], ...] = (
+        {"profile": "RTP/SAVP"},
+        {"profile": "UDP/TLS/RTP/SAVPF"},
+        {"extra": "a=crypto:1 X inline:Y"},
+        {"extra": "a=zrtp-hash:1.10 ab"},
+    )
+    for media in cases:
         wire = Wire()
         plain_call(wire, **media)
         kept = run(settings(), wire.packets).only
