@@ -63,7 +63,7 @@ def load(home: Home, person: Unlocked) -> Library:
     except (InvalidTag, ValueError):
         raise Damaged(
             f"The search index {home.path / INDEX_FILE} does not open: it is damaged or of another key; the imported "
-            "calls are safe. Move the file away and import the answers in `bags` again."
+            "calls are safe. Move the file away and import the sticks again."
         ) from None
 
 

@@ -31,7 +31,7 @@ from tools.desk.bundle import (
 from tools.desk.callfile import CallFile, IndexEntry, open_meta, open_pieces
 from tools.desk.desk import Desk
 from tools.desk.errors import DeskError, MediumFailed, NotFound, NotVerified, Refused
-from tools.desk.files import make_directory, read_if_there
+from tools.desk.files import PRIVATE_FILE, make_directory, read_if_there
 from tools.desk.findings import Finding, Severity
 from tools.desk.home import Device
 from tools.desk.library import CallRow
@@ -168,7 +168,8 @@ def _copy(source: Path, target: Path) -> None:
     make_directory(target.parent)
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(source, flags), "rb") as reading, target.open("xb") as writing:
+        made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
+        with os.fdopen(made, "wb") as writing, os.fdopen(os.open(source, flags), "rb") as reading:
             shutil.copyfileobj(reading, writing, 1024 * 1024)
             writing.flush()
             os.fsync(writing.fileno())
@@ -214,6 +215,8 @@ def _index(desk: Desk, bundle: Bundle, result: Imported) -> None:
             result.calls += 1
         else:
             retention.destroy_copies(desk.home, row)
+    for path in sorted((bundle.directory / "data/index").glob("*.key")):
+        retention.destroy_file(path)  # what it said is in the library now, and must not outlive the calls' limits here
     if newest:
         desk.library.set_state_seq(bundle.device_id, bundle.last_seq)
     desk.library.add_answer(bundle.directory.name, bundle.device_id, desk.now_utc_ms)

@@ -156,9 +156,12 @@ def unlock(path: Path, passphrase: str) -> Unlocked:
     if not bounds:
         raise Damaged(f"{path} asks for an impossible amount of memory or time; it is damaged or was tampered with.")
     wrapping = _stretch(passphrase, bytes.fromhex(form["salt"]), memory_kib, passes, lanes)
-    bound = data[: data.index(b"box: ")]
+    bound, encoded = data[: data.index(b"box: ")], form["box"]
     try:
-        secret = ChaCha20Poly1305(wrapping).decrypt(bytes(12), base64.b64decode(form["box"]), bound)
+        box = base64.b64decode(encoded, validate=True)
+        if base64.b64encode(box).decode("ascii") != encoded:
+            raise InvalidTag
+        secret = ChaCha20Poly1305(wrapping).decrypt(bytes(12), box, bound)
     except (InvalidTag, ValueError):
         raise WrongPassphrase(f"The passphrase does not open {path}, or the file was changed.") from None
     if len(secret) != 64:

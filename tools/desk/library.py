@@ -105,13 +105,19 @@ class Library:
     def __init__(self, image: bytes | None = None) -> None:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA secure_delete = ON")
         self.changed = image is None
+        self._forgotten = False
         if image is None:
             self._db.executescript(_SCHEMA)
         else:
             self._db.deserialize(image)
 
     def image(self) -> bytes:
+        """Deleted numbers are gone from it: pages are zeroed, and the trigram index is rebuilt without them."""
+        if self._forgotten:
+            self._db.execute("INSERT INTO number_part (number_part) VALUES ('optimize')")
+            self._forgotten = False
         self._db.commit()
         return self._db.serialize()
 
@@ -133,7 +139,7 @@ class Library:
                 self._db.execute("INSERT INTO number_part (rowid, digits) VALUES (?, ?)", [key, searchable(row.number)])
 
     def delete(self, call_id: str) -> None:
-        self.changed = True
+        self.changed = self._forgotten = True
         self._delete_key(call_id)
 
     def _delete_key(self, call_id: str) -> None:
