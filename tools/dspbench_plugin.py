@@ -141,7 +141,8 @@ def vad(audio: Pcm, fs: int) -> list[tuple[float, float]]:
 
 
 def segment_calls(audio: Pcm, fs: int) -> list[dict[str, object]]:
-    lines, tones, alerts = AudioLines(1), ToneReceiver(1, UK), AlertToneReceiver(1)
+    voice, tones, alerts = VoiceDetector(1), ToneReceiver(1, UK), AlertToneReceiver(1)
+    lines = AudioLines(1, voice)
     fsk, keys = FskReceiver(1), DtmfReceiver(1)
     calls: list[dict[str, object]] = []
     numbers: list[tuple[float, str | None]] = []
@@ -159,7 +160,8 @@ def segment_calls(audio: Pcm, fs: int) -> list[dict[str, object]]:
             lines.signal(0, fsk.position(reading.first_sample) - SAMPLE_RATE_HZ // 2, fsk.position(reading.end_sample))
             if reading.message is not None and reading.message.is_call:
                 numbers.append((fsk.position(reading.end_sample) / SAMPLE_RATE_HZ, reading.message.number))
-        for call in [*lines.feed(block), *(lines.flush() if at + BLOCK >= len(x) else [])]:
+        heard = lines.feed(block, voice.feed(block))[1]
+        for call in [*heard, *(lines.flush() if at + BLOCK >= len(x) else [])]:
             if call.end_sample is not None:
                 begin = call.onset_sample / SAMPLE_RATE_HZ
                 before = [number for t, number in numbers if t < begin]

@@ -37,12 +37,12 @@ class _Line:
 
 
 class AudioLines:
-    """All lines of a codec. ``feed`` after the other detectors of the same block were told about."""
+    """All lines of a codec. ``feed`` after what the other detectors heard in the same block was told."""
 
-    def __init__(self, lines: int) -> None:
+    def __init__(self, lines: int, voice: VoiceDetector) -> None:
         self._lines = [_Line(CallShape(line)) for line in range(lines)]
         self._rings, self._clicks = RingReceiver(lines), ClickReceiver(lines)
-        self._voice = VoiceDetector(lines)
+        self._voice = voice
         self._now = 0
         self._judged = 0
 
@@ -64,16 +64,17 @@ class AudioLines:
         """Keys, alert tones, caller-ID data: a sound that is not a voice."""
         self._lines[line].not_voice.append((onset - MARGIN, end + MARGIN))
 
-    def feed(self, x: Signal) -> list[CallHeard]:
-        """float32 [lines, n] in counts, at most 1 s."""
+    def feed(self, x: Signal, voices: list[Voice]) -> tuple[list[RingHeard], list[CallHeard]]:
+        """float32 [lines, n] in counts, at most 1 s; ``voices``: what the voice detector made of it."""
         self._now += x.shape[1]
-        for ring in self._rings.feed(x):
+        rings = self._rings.feed(x)
+        for ring in rings:
             self._ring(ring)
         for click in self._clicks.feed(x):
             self._click(self._lines[click.line], click.sample)
-        for voice in self._voice.feed(x):
+        for voice in voices:
             self._lines[voice.line].spoken.append(voice)
-        return self._judge(self._now - BEHIND)
+        return rings, self._judge(self._now - BEHIND)
 
     def flush(self) -> list[CallHeard]:
         """End of the recording."""
@@ -87,7 +88,6 @@ class AudioLines:
     def reset(self, line: int) -> None:
         self._lines[line] = _Line(CallShape(line))
         self._rings.reset(line)
-        self._voice.reset(line)
 
     def _ring(self, ring: RingHeard) -> None:
         line = self._lines[ring.line]

@@ -96,7 +96,9 @@ class CallShape:
             self._last_call_tone, self._answer = max(at, self._last_call_tone), None
 
     def click(self, at: int) -> None:
-        if (self._phase is Phase.RINGING and at - self._last_ring < RING_PERIOD_S * SAMPLE_RATE_HZ) or self._phase is Phase.DIALLING:
+        if (
+            self._phase is Phase.RINGING and at - self._last_ring < RING_PERIOD_S * SAMPLE_RATE_HZ
+        ) or self._phase is Phase.DIALLING:
             self._answer = self._answer or at
         elif self._phase is Phase.CALL and self._end_click is None and at > self._last_voice - SAMPLE_RATE_HZ // 4:
             self._end_click = at

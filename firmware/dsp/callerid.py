@@ -14,7 +14,7 @@ from firmware.dsp.fsk_decoder import Decoder, Reading, Sync
 from firmware.units import SAMPLE_RATE_HZ
 
 BAND_HZ = (620.0, 2880.0)
-"""-6 dB edges: 1200 Hz - 5 % and 2200 Hz + 5 % with the modulation beside them; hum's seventh harmonic is 60 dB down."""
+"""-6 dB edges: 1200 Hz - 5 % and 2200 Hz + 5 % with their modulation; hum's seventh harmonic is 60 dB down."""
 
 BAND_TAPS = 129
 LEVEL_SAMPLES = 401

@@ -244,17 +244,12 @@ class DtmfReceiver:
         bursts = [burst for burst in analyse(band, wide, *pair, middle) if _mostly_inside(burst, inner)]
         out = []
         for number, burst in enumerate(bursts):
-            start = first - self._fir.delay
-            out.append(
-                Digit(
-                    line,
-                    start + burst.first,
-                    start + burst.last,
-                    dtmf_score.score(burst),
-                    DIGITS[4 * pair[0] + pair[1]],
-                    going_on and number == len(bursts) - 1,
-                    stretch.continued and number == 0,
-                    burst,
-                )
-            )
-        return out
+            continued = stretch.continued and number == 0
+            goes_on = going_on and number == len(bursts) - 1
+            # pieces of one tone meet exactly: at the end of the frame at which it was cut
+            onset = stretch.first + FRAME if continued else first + burst.first
+            end = stretch.last + FRAME if goes_on else first + burst.last
+            odds, value = dtmf_score.score(burst), DIGITS[4 * pair[0] + pair[1]]
+            delay = self._fir.delay
+            out.append(Digit(line, onset - delay, end - delay, odds, value, goes_on, continued, burst))
+        return [digit for digit in out if digit.end_sample > digit.onset_sample]

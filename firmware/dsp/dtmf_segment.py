@@ -77,7 +77,8 @@ def _demodulators(nominal: tuple[float, ...]) -> NDArray[np.complex64]:
     hz = np.array(nominal)[:, None] * (1.0 + OFFSETS)[None]
     n = np.arange(WINDOW)
     basis = np.exp(-2j * np.pi * hz[:, :, None] * n / SAMPLE_RATE_HZ) * _HANN * (2.0 / _HANN.sum())
-    return basis.astype(np.complex64)
+    out: NDArray[np.complex64] = basis.astype(np.complex64)
+    return out
 
 
 _ROW_DEMODULATORS = _demodulators(ROW_HZ)

@@ -14,20 +14,29 @@ from numpy.typing import NDArray
 
 from firmware.dsp import dtmf_score
 from firmware.dsp.alert_tone import AlertTone, AlertToneReceiver
+from firmware.dsp.audio_line import AudioLines
+from firmware.dsp.call_shape import CallHeard
 from firmware.dsp.callerid import FskReceiver
 from firmware.dsp.dtmf import Digit, DtmfReceiver
+from firmware.dsp.dtmf_cli import KeyedCallerId, KeyedCallerIdReceiver
 from firmware.dsp.fsk_decoder import Reading
 from firmware.dsp.levels import LevelMeter, Quality
+from firmware.dsp.notice import NoticeMatcher
 from firmware.dsp.opt_out_key import OptOutKeyReceiver
 from firmware.dsp.tone_plan import UK, TonePlan
 from firmware.dsp.tones import ToneFound, ToneGone, ToneReceiver
+from firmware.dsp.vad import Voice, VoiceDetector
 from firmware.policy.events import (
     Absence,
     CallerIdHeard,
     ChannelQuality,
     DigitHeard,
     Event,
+    NoticeMatched,
+    OffHook,
+    OnHook,
     OptOutKeyHeard,
+    RingBurst,
     Tone,
     ToneEnded,
     ToneHeard,
@@ -79,7 +88,9 @@ class Ear:
     """All detectors of all lines of one codec. Deterministic: the same blocks give the same events.
 
     ``cid_signalling``: auto, v23, bell or dtmf (chan_dahdi's words). ``opt_out_digit``: the configured key, or None.
-    ``upstream_notice``: int16 [n], the site's notice where the telephone system plays it.
+    ``upstream_notice``: int16 [n], the site's notice where the telephone system plays it. ``audio_only``: no ring and
+    loop sense is wired, so RingBurst, OffHook and OnHook are made of what is heard (some seconds late, with the time
+    at which they were true).
     """
 
     def __init__(
@@ -90,20 +101,27 @@ class Ear:
         cid_signalling: str = "auto",
         opt_out_digit: str | None = None,
         upstream_notice: Samples | None = None,
+        audio_only: bool = False,
     ) -> None:
         assert cid_signalling in SIGNALLINGS
         self._lines = lines
         self._signalling = cid_signalling
         self._position = 0
         self._axes = [CaptureAxis() for _ in range(lines)]
-        self._heard_digits, self._heard_caller_id = [False] * lines, [False] * lines
+        self._keys_heard, self._fsk_heard = [False] * lines, [False] * lines
         self._alert_end = [-SAMPLE_RATE_HZ] * lines
+        self._call_began = [0] * lines
+        self._voice_end = [0] * lines
         self._levels = LevelMeter(lines)
+        self._voice = VoiceDetector(lines)
         self._tones = ToneReceiver(lines, tone_plan)
         self._alerts = AlertToneReceiver(lines)
-        self._digits = DtmfReceiver(lines)
+        self._keys = DtmfReceiver(lines)
+        self._keyed_caller_id = KeyedCallerIdReceiver(lines, plain=cid_signalling == "dtmf")
         self._fsk = FskReceiver(lines)
         self._opt_out = OptOutKeyReceiver(lines, opt_out_digit) if opt_out_digit is not None else None
+        self._notice = NoticeMatcher(lines, upstream_notice) if upstream_notice is not None else None
+        self._shapes = AudioLines(lines, self._voice) if audio_only else None
 
     def hear(self, samples: Samples, first_mono_us: Sequence[int], listening: Sequence[Listening]) -> list[Event]:
         """int16 [lines, n] at SAMPLE_RATE_HZ, n at most 1 s; ``first_mono_us``: capture time of sample 0 of each line.
@@ -113,45 +131,80 @@ class Ear:
             axis.mark(self._position, mono_us)
         self._position += samples.shape[1]
         x = samples.astype(np.float32)
-        events: list[Event] = [self._quality(quality) for quality in self._levels.feed(samples)]
+        voices = self._voice.feed(x)
+        events: list[Event] = [self._quality(quality) for quality in self._hear_levels(samples, voices)]
         events.extend(self._tone(found) for found in self._tones.feed(x))
         for alert in self._alerts.feed(x):
             events.extend(self._alert(alert))
-        events.extend(self._hear_digits(x, [heard.digits for heard in listening]))
-        events.extend(self._hear_caller_id(x, [heard.caller_id for heard in listening]))
+        events.extend(self._hear_keys(x, listening))
+        events.extend(self._hear_fsk(x, [line.caller_id for line in listening]))
         if self._opt_out is not None:
-            events.extend(
-                OptOutKeyHeard(line, self._axes[line].mono_us(onset)) for line, onset in self._opt_out.feed(x)
-            )
+            held = self._opt_out.feed(x)
+            events.extend(OptOutKeyHeard(line, self._axes[line].mono_us(onset)) for line, onset in held)
+        if self._notice is not None:
+            events.extend(self._hear_notice(self._notice, x))
+        if self._shapes is not None:
+            events.extend(self._hear_shapes(self._shapes, x, voices))
         return events
 
     def reset(self, line: int) -> None:
-        """A new call begins: nothing of the one before is remembered."""
+        """A call is answered: nothing of the one before is remembered. The notice's offset counts from here."""
+        self._call_began[line] = self._position
         self._levels.reset(line)
+        self._voice.reset(line)
         self._tones.reset(line)
         self._alerts.reset(line)
-        self._digits.reset(line)
+        self._keys.reset(line)
+        self._keyed_caller_id.reset(line)
         self._fsk.reset(line)
         if self._opt_out is not None:
             self._opt_out.reset(line)
+        if self._notice is not None:
+            self._notice.reset(line)
 
-    def _hear_digits(self, x: NDArray[np.float32], allowed: list[bool]) -> list[Event]:
-        for line, heard in enumerate(allowed):
-            if self._heard_digits[line] and not heard:
-                self._digits.reset(line)
-        self._heard_digits = allowed
-        found = self._digits.feed(_only(x, allowed))
-        return [event for digit in found if allowed[digit.line] for event in self._digit(digit)]
+    def _hear_levels(self, samples: Samples, voices: list[Voice]) -> list[Quality]:
+        for voice in voices:
+            self._voice_end[voice.line] = max(self._voice_end[voice.line], voice.end_sample)
+        return self._levels.feed(samples)
 
-    def _hear_caller_id(self, x: NDArray[np.float32], allowed: list[bool]) -> list[Event]:
-        for line, heard in enumerate(allowed):
-            if self._heard_caller_id[line] and not heard:
-                self._fsk.reset(line)
-        self._heard_caller_id = allowed
-        if self._signalling == "dtmf":
-            return []
+    def _hear_keys(self, x: NDArray[np.float32], listening: Sequence[Listening]) -> list[Event]:
+        """Keys while digits may be heard; keyed caller-ID while the line is idle. Otherwise the detector gets zeros."""
+        keyed = self._signalling in ("auto", "dtmf")
+        allowed = [line.digits or (keyed and line.caller_id) for line in listening]
+        for line in _silenced(self._keys_heard, allowed):
+            self._keys.reset(line)
+            self._keyed_caller_id.reset(line)
+        self._keys_heard = allowed
+        events: list[Event] = []
+        for digit in self._keys.feed(_only(x, allowed)):
+            strict = dtmf_score.is_key(digit.burst, digit.score)
+            if listening[digit.line].digits:
+                events.extend(self._digit(digit, strict))
+            if keyed and strict and not digit.continued and listening[digit.line].caller_id:
+                found = self._keyed_caller_id.key(digit)
+                events.extend([self._keyed(found)] if found is not None else [])
+        return events
+
+    def _hear_fsk(self, x: NDArray[np.float32], allowed: list[bool]) -> list[Event]:
+        for line in _silenced(self._fsk_heard, allowed):
+            self._fsk.reset(line)
+        self._fsk_heard = allowed
+        if self._signalling == "dtmf" or not any(allowed):
+            x, allowed = np.zeros_like(x), [False] * self._lines
         found = self._fsk.feed(_only(x, allowed))
-        return [event for line, reading in found if allowed[line] for event in self._reading(line, reading)]
+        return [event for line, reading in found for event in self._reading(line, reading)]
+
+    def _hear_notice(self, matcher: NoticeMatcher, x: NDArray[np.float32]) -> list[Event]:
+        events: list[Event] = []
+        for found in matcher.feed(x):
+            offset_ms = (found.onset_sample - self._call_began[found.line]) * 1000 // SAMPLE_RATE_HZ
+            events.append(NoticeMatched(found.line, self._axes[found.line].mono_us(found.end_sample), offset_ms))
+        return events
+
+    def _hear_shapes(self, shapes: AudioLines, x: NDArray[np.float32], voices: list[Voice]) -> list[Event]:
+        rings, calls = shapes.feed(x, voices)
+        events: list[Event] = [RingBurst(ring.line, self._axes[ring.line].mono_us(ring.onset_sample)) for ring in rings]
+        return [*events, *(self._call(call) for call in calls)]
 
     # ------------------------------------------------------------------------------------------- detectors to events
 
@@ -162,12 +215,25 @@ class Ear:
             level_dbm0=quality.level_dbm0,
             noise_dbm0=quality.noise_dbm0,
             clipped_samples=quality.clipped_samples,
-            silent=quality.level_dbm0 - quality.noise_dbm0 < 6.0,
+            silent=self._silent(quality),
             digital_zero=quality.digital_zero,
             hum_dbm0=quality.hum_dbm0,
         )
 
+    def _silent(self, quality: Quality) -> bool:
+        """No voice in this second."""
+        going_on = self._voice.going_on(quality.line) is not None
+        return not going_on and self._voice_end[quality.line] <= quality.end_sample - SAMPLE_RATE_HZ
+
+    def _call(self, call: CallHeard) -> Event:
+        axis = self._axes[call.line]
+        if call.end_sample is None:
+            return OffHook(call.line, axis.mono_us(call.onset_sample))
+        return OnHook(call.line, axis.mono_us(call.end_sample))
+
     def _tone(self, found: ToneFound | ToneGone) -> Event:
+        if self._shapes is not None:
+            self._shapes.tone(found)
         axis = self._axes[found.line]
         if isinstance(found, ToneGone):
             return ToneEnded(found.line, axis.mono_us(found.at_sample), found.tone)
@@ -175,6 +241,8 @@ class Ear:
 
     def _alert(self, alert: AlertTone) -> list[Event]:
         self._alert_end[alert.line] = alert.end_sample
+        if self._shapes is not None:
+            self._shapes.signal(alert.line, alert.onset_sample, alert.end_sample)
         axis = self._axes[alert.line]
         end_us = axis.mono_us(alert.end_sample)
         return [
@@ -182,8 +250,9 @@ class Ear:
             ToneEnded(alert.line, end_us, Tone.DT_AS),
         ]
 
-    def _digit(self, digit: Digit) -> list[Event]:
-        strict = dtmf_score.is_key(digit.burst, digit.score)
+    def _digit(self, digit: Digit, strict: bool) -> list[Event]:
+        if strict and self._shapes is not None:
+            self._shapes.signal(digit.line, digit.onset_sample, digit.end_sample)
         since_alert = digit.onset_sample - self._alert_end[digit.line]
         if digit.value == ACKNOWLEDGE_KEY and 0 <= since_alert <= ACKNOWLEDGE_WITHIN_SAMPLES:
             return []
@@ -193,11 +262,19 @@ class Ear:
         onset_us, end_us = axis.mono_us(digit.onset_sample), axis.mono_us(digit.end_sample)
         return [DigitHeard(digit.line, onset_us, end_us, strict, digit.continued)]
 
+    def _keyed(self, found: KeyedCallerId) -> CallerIdHeard:
+        absence = None if found.number is not None else ABSENCE[found.absence or "O"]
+        at_us = self._axes[found.line].mono_us(found.end_sample)
+        return CallerIdHeard(found.line, at_us, found.number, absence, standard="dtmf")
+
     def _reading(self, line: int, reading: Reading) -> list[Event]:
         wanted = STANDARD_OF.get(self._signalling)
         if wanted is not None and reading.standard != wanted:
             return []
-        at_us = self._axes[line].mono_us(self._fsk.position(reading.end_sample))
+        first, end = self._fsk.position(reading.first_sample), self._fsk.position(reading.end_sample)
+        if self._shapes is not None:
+            self._shapes.signal(line, first - SAMPLE_RATE_HZ // 2, end)
+        at_us = self._axes[line].mono_us(end)
         message = reading.message
         if message is None:
             return [CallerIdHeard(line, at_us, None, Absence.UNREADABLE, standard=reading.standard)]
@@ -218,6 +295,11 @@ class Ear:
                 reading.snr_db,
             )
         ]
+
+
+def _silenced(before: list[bool], now: list[bool]) -> list[int]:
+    """Lines that may no longer be heard."""
+    return [line for line, (was, is_) in enumerate(zip(before, now, strict=True)) if was and not is_]
 
 
 def _only(x: NDArray[np.float32], allowed: list[bool]) -> NDArray[np.float32]:

@@ -45,7 +45,8 @@ class BlockFir:
         if spectrum is None:
             if len(self._spectra) >= 8:
                 self._spectra.clear()
-            spectrum = self._spectra[size] = np.fft.rfft(self._taps, size)
+            spectrum = np.fft.rfft(self._taps, size).astype(np.complex64)
+            self._spectra[size] = spectrum
         y = np.fft.irfft(np.fft.rfft(padded, size, axis=1) * spectrum, size, axis=1)
         first = len(self._taps) - 1
         return y[:, first : first + x.shape[1]].astype(np.float32, copy=False)
@@ -66,7 +67,7 @@ class History:
     @property
     def start(self) -> int:
         """Position of the oldest sample kept (may be negative at the beginning: zeros)."""
-        return self.end - self._data.shape[1]
+        return self.end - int(self._data.shape[1])
 
     def append(self, x: Signal) -> None:
         """Keeps at least ``capacity`` samples before this block."""

@@ -278,12 +278,7 @@ class ToneReceiver:
             power = np.sum(z.reshape(len(x), len(SCALES), 2 * len(hz)) ** 2, axis=2) / energy[:, None]
             scale = np.argmax(power, axis=1)
             best[hz] = float(np.mean(power[np.arange(len(x)), scale])), float(np.std(scale))
-        single = max((hz for hz in best if len(hz) == 1), key=lambda hz: best[hz][0], default=None)
-        double = max((hz for hz in best if len(hz) == 2), key=lambda hz: best[hz][0], default=None)
-        chosen = double
-        if single is not None and (double is None or best[single][0] > SINGLE_MIN * best[double][0]):
-            chosen = single
-        assert chosen is not None
+        chosen = _chosen({hz: share for hz, (share, _) in best.items()})
         share, spread = best[chosen]
         if share < FIT_SHARE_MIN or spread > SCALE_SPREAD_MAX:
             return Fit(None, 0.0)
@@ -327,6 +322,13 @@ class ToneReceiver:
             return []
         spec = ToneSpec(Tone.CALL_WAITING, (self._plan.call_waiting_hz,), (b.seconds(), pause_max))
         return self._found(line, spec, a.first, hop)
+
+
+def _chosen(shares: dict[tuple[float, ...], float]) -> tuple[float, ...]:
+    """The best alternative; one frequency where it explains nearly all that two do."""
+    best = max(shares, key=lambda hz: shares[hz])
+    single = max((hz for hz in shares if len(hz) == 1), key=lambda hz: shares[hz], default=best)
+    return single if shares[single] > SINGLE_MIN * shares[best] else best
 
 
 def _near(measured_s: float, nominal_s: float) -> bool:
