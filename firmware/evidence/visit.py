@@ -205,17 +205,20 @@ class Visit:
         given = yield from self._add_calls(bag, order, result)
         indexed = yield from answers.add_index(self._vault, bag)
         yield from answers.add_report(self._vault, bag, self._vault.document(SITE_DOCUMENT) or b"")
+        yield from self._enrol()
         tag_sha256 = yield from bag.finish(self._bag_info(order))
         self._vault.log("ANSWERED", {"order": order.order_id, "calls": len(given), "bag": tag_sha256})
         for entry in given:
             self._vault.mark_exported(entry.call_id)
-        yield from self._enrol()
         if order.op is Op.EXPORT:
             result.sentences.append(f"{counted(len(given))} given out, sealed to the enrolled recipients.")
         result.sentences.append(
             f"The report, and the index of what is on the recorder (calls: {indexed}), are beside this reply."
         )
-        yield from self._reply([f"{directory}/REPLY.txt"], done(result.sentences, self._stamp(order)))
+        try:
+            yield from self._reply([f"{directory}/REPLY.txt"], done(result.sentences, self._stamp(order)))
+        except OSError:  # the answer is whole and was read back: only the letter about it is missing
+            self._vault.log("STICK_FAILED", {"order": order.order_id})
 
     def _add_calls(self, bag: AnswerBag, order: Order, result: Result) -> Generator[None, None, list[CallEntry]]:
         given: list[CallEntry] = []
