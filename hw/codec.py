@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ QUEUE_BLOCKS_MAX = 100
 """10 s; past it the oldest block is lost, which shows as a jump of ``first_sample``."""
 
 DYING_MAX = 3
+CLOSE_S_MAX = 1.0
 
 _SAFE = "What was recorded is kept. Push its plug home; it is opened again by itself."
 
@@ -118,6 +120,11 @@ class _Process:
 
     def gone(self) -> bool:
         return self._process.poll() is not None
+
+    def wait(self, seconds: float) -> None:
+        """For its end, which a hanging driver may keep from coming."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
 
 
 class PortAudioCodec:
@@ -205,7 +212,13 @@ class PortAudioCodec:
     def close(self) -> None:
         if self._process is not None:
             self._process.end()
+            self._dying.append(self._process)
             self._process = None
+        for process in self._dying:
+            process.wait(CLOSE_S_MAX)
+        if self._notice is not None:
+            os.close(self._notice[1])
+            self._notice = None
         self._retry_mono_us = None
         self._heard = False
 

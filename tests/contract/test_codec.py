@@ -1,0 +1,135 @@
+"""Codec: one contract over the simulated device and the real one (PyAudio over a private PulseAudio daemon).
+
+PulseAudio is the only thing that may be missing: ``make setup`` installs it.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from firmware.ports import CodecState
+from firmware.units import BLOCK_SAMPLES, SAMPLE_US
+from tests.contract.codec_worlds import PulseWorld, SimWorld, World, sound, where
+from tests.contract.pulse_server import MISSING
+
+NO_PULSE = pytest.mark.skipif(bool(MISSING), reason=f"PulseAudio is not installed (missing: {', '.join(MISSING)})")
+
+
+@pytest.fixture(
+    scope="module", params=["sim", pytest.param("pulse", marks=[NO_PULSE, pytest.mark.xdist_group("pulse")])]
+)
+def one_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made: World = SimWorld() if request.param == "sim" else PulseWorld(tmp_path_factory.mktemp("pulse"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world(one_world: World) -> World:
+    """Each test begins with a live codec and no block waiting."""
+    one_world.wait(0.2)
+    one_world.blocks.clear()
+    return one_world
+
+
+def noise(seed: int, samples: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-8000, 8000, samples).astype(np.int16)
+
+
+def test_what_sounds_on_the_line_is_captured_bit_for_bit(world: World) -> None:
+    said = noise(1, 4000)
+    world.say(said)
+    assert where(said, sound(world.blocks)) is not None
+
+
+def test_blocks_follow_each_other_on_the_axis_and_in_time(world: World) -> None:
+    world.wait(1.0)
+    assert len(world.blocks) >= 8
+    assert {block.samples.shape for block in world.blocks} == {(1, BLOCK_SAMPLES)}
+    for one, next_one in pairwise(world.blocks):
+        assert next_one.first_sample == one.first_sample + BLOCK_SAMPLES
+        assert abs(next_one.captured_mono_us - one.captured_mono_us - BLOCK_SAMPLES * SAMPLE_US) < 50_000
+    assert world.blocks[-1].captured_mono_us + BLOCK_SAMPLES * SAMPLE_US <= world.now_mono_us()
+
+
+def test_the_notice_is_played_to_its_end_and_heard_back(world: World) -> None:
+    notice = noise(2, 4000)
+    before = world.now_mono_us()
+    world.codec.play(0, notice)
+    started = world.codec.playback(0)
+    assert started is not None
+    assert started.finished_mono_us is None
+    assert started.samples_played == 0
+    world.wait(1.6)
+    done = world.codec.playback(0)
+    assert done is not None
+    assert done.samples_played == 4000
+    assert done.finished_mono_us is not None
+    assert before + 4000 * SAMPLE_US <= done.finished_mono_us <= world.now_mono_us()
+    assert where(notice, sound(world.blocks)) is not None
+
+
+def test_a_second_notice_replaces_the_first(world: World) -> None:
+    world.codec.play(0, noise(3, 40_000))
+    world.wait(0.3)
+    world.codec.play(0, noise(4, 800))
+    world.wait(1.2)
+    done = world.codec.playback(0)
+    assert done is not None
+    assert done.finished_mono_us is not None
+    assert done.samples_played == 800
+
+
+def test_a_stopped_notice_is_silent_and_not_completed(world: World) -> None:
+    world.codec.play(0, np.full(80_000, 5000, np.int16))
+    world.wait(0.8)
+    world.codec.stop(0)
+    assert world.codec.playback(0) is None
+    world.wait(1.0)
+    heard = sound(world.blocks)
+    assert heard.any()
+    assert not heard[-1600:].any()
+
+
+def test_a_pulled_codec_is_noticed_within_half_a_second_and_comes_back_by_itself(world: World) -> None:
+    world.codec.play(0, np.full(80_000, 3000, np.int16))
+    world.wait(0.5)
+    last = world.blocks[-1]
+    world.unplug()
+    world.wait(0.7)
+    assert world.codec.state() is CodecState.LOST
+    assert world.codec.playback(0) is None
+    seen = len(world.blocks)
+    world.wait(0.5)
+    assert len(world.blocks) == seen
+    world.plug()
+    world.wait(0.5)
+    assert world.codec.state() is CodecState.LIVE
+    back = world.blocks[seen]
+    assert back.first_sample > last.first_sample + 8000
+    elapsed_us = back.captured_mono_us - last.captured_mono_us
+    assert abs((back.first_sample - last.first_sample) * SAMPLE_US - elapsed_us) <= 10_000
+    assert world.codec.playback(0) is None
+    said = noise(5, 4000)
+    world.say(said)
+    assert where(said, sound(world.blocks)) is not None
+
+
+def test_a_frozen_codec_is_noticed_within_half_a_second_and_comes_back_by_itself(world: World) -> None:
+    world.wait(0.3)
+    last = world.blocks[-1]
+    world.freeze()
+    world.wait(0.7)
+    assert world.codec.state() is CodecState.LOST
+    world.codec.play(0, np.full(800, 3000, np.int16))
+    assert world.codec.playback(0) is None
+    world.wait(1.5)
+    seen = len(world.blocks)
+    world.plug()
+    world.wait(0.5)
+    assert world.codec.state() is CodecState.LIVE
+    back = world.blocks[seen]
+    elapsed_us = back.captured_mono_us - last.captured_mono_us
+    assert abs((back.first_sample - last.first_sample) * SAMPLE_US - elapsed_us) <= 10_000
