@@ -62,11 +62,11 @@ class KeyedCallerIdReceiver:
 
     def _read(self, keys: str) -> tuple[str | None, str | None] | None:
         """(number, absence) when the string ends in a whole message."""
-        reason = REASON.search(keys)
-        if reason is not None and reason.end() == len(keys):
-            return None, ABSENCE[next(group for group in reason.groups() if group)]
         for pattern in (FRAMED, PLAIN) if self._plain else (FRAMED,):
             found = pattern.search(keys)
             if found is not None and found.end() == len(keys):
                 return next(group for group in found.groups() if group), None
+        reason = REASON.search(keys)
+        if reason is not None and reason.end() == len(keys):
+            return None, ABSENCE[next(group for group in reason.groups() if group)]
         return None
