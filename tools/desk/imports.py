@@ -261,7 +261,9 @@ def _put_index_entry(desk: Desk, bundle: Bundle, site: _Site, entry: IndexEntry)
     call_id = entry.call_id.hex()
     state = _hold_state(bundle, call_id, entry.held != 0)
     if desk.library.has(call_id):
-        desk.library.update(call_id, **state)
+        known = desk.library.get(call_id)
+        if any(getattr(known, name) != value for name, value in state.items()):
+            desk.library.put([replace(known, **state)])
         return
     row = CallRow(
         call_id=call_id,

@@ -77,20 +77,26 @@ class Query:
     limit: int = FOUND_MAX
 
 
-_COLUMNS = tuple(column.name for column in fields(CallRow))
+_DETAILS = ("gaps", "meta")
+"""Kept in a table of their own, so that a search that finds nothing walks over narrow rows."""
+
+_COLUMNS = tuple(column.name for column in fields(CallRow) if column.name not in _DETAILS)
+_SELECT = f"SELECT {', '.join(f'call.{name}' for name in _COLUMNS)}, detail.gaps, detail.meta"
+_JOINED = "call JOIN detail ON detail.key = call.key"
 _SCHEMA = f"""
 CREATE TABLE call (
     key INTEGER PRIMARY KEY, call_id TEXT NOT NULL UNIQUE, device TEXT NOT NULL, line INTEGER NOT NULL,
     line_name TEXT NOT NULL, outcome TEXT NOT NULL, started_utc_ms INTEGER NOT NULL, ended_utc_ms INTEGER NOT NULL,
     limit_utc_ms INTEGER NOT NULL, direction TEXT, number TEXT, number_absence TEXT, caller_name TEXT,
     samples INTEGER NOT NULL, rate_hz INTEGER NOT NULL, held INTEGER NOT NULL, provisional INTEGER NOT NULL,
-    review_utc_ms INTEGER, gaps TEXT NOT NULL, bag TEXT, file_number INTEGER, sound INTEGER NOT NULL,
-    disclosed INTEGER NOT NULL, meta TEXT NOT NULL);
+    review_utc_ms INTEGER, bag TEXT, file_number INTEGER, sound INTEGER NOT NULL, disclosed INTEGER NOT NULL);
+CREATE TABLE detail (key INTEGER PRIMARY KEY, gaps TEXT NOT NULL, meta TEXT NOT NULL);
+CREATE INDEX call_device ON call (device, key);
 CREATE INDEX call_line ON call (line_name, key);
 CREATE INDEX call_outcome ON call (outcome, key);
 CREATE INDEX call_held ON call (key) WHERE held;
 CREATE INDEX call_limit ON call (limit_utc_ms);
-CREATE INDEX call_bag ON call (bag) WHERE bag IS NOT NULL;
+CREATE INDEX call_audio ON call (key) WHERE bag IS NOT NULL;
 CREATE VIRTUAL TABLE number_part USING fts5(digits, tokenize = 'trigram');
 CREATE TABLE device (device TEXT PRIMARY KEY, state_seq INTEGER NOT NULL);
 CREATE TABLE reply (sha256 TEXT PRIMARY KEY);
@@ -135,6 +141,8 @@ class Library:
             values = [_to_sql(getattr(row, name)) for name in _COLUMNS]
             marks = ", ".join("?" * (len(_COLUMNS) + 1))
             self._db.execute(f"INSERT INTO call (key, {', '.join(_COLUMNS)}) VALUES ({marks})", [key, *values])
+            details = [json.dumps(getattr(row, name), separators=(",", ":")) for name in _DETAILS]
+            self._db.execute("INSERT INTO detail VALUES (?, ?, ?)", [key, *details])
             if row.number is not None:
                 self._db.execute("INSERT INTO number_part (rowid, digits) VALUES (?, ?)", [key, searchable(row.number)])
 
@@ -146,6 +154,7 @@ class Library:
         found = self._db.execute("SELECT key FROM call WHERE call_id = ?", [call_id]).fetchone()
         if found is not None:
             self._db.execute("DELETE FROM number_part WHERE rowid = ?", [found["key"]])
+            self._db.execute("DELETE FROM detail WHERE key = ?", [found["key"]])
             self._db.execute("DELETE FROM call WHERE key = ?", [found["key"]])
 
     def _free_key(self, row: CallRow) -> int:
@@ -165,7 +174,7 @@ class Library:
         if not text or any(c not in "0123456789abcdef" for c in text):
             raise NotFound("A call is named by the hex digits of its id, or by enough of the first ones.")
         found = self._db.execute(
-            "SELECT * FROM call WHERE call_id >= ? AND call_id < ? LIMIT 2", [text, text + "g"]
+            f"{_SELECT} FROM {_JOINED} WHERE call_id >= ? AND call_id < ? LIMIT 2", [text, text + "g"]
         ).fetchall()
         if len(found) != 1:
             raise NotFound("Several calls begin like that." if found else "This home has no such call.")
@@ -177,19 +186,19 @@ class Library:
     def find(self, query: Query) -> list[CallRow]:
         """Newest first, at most ``query.limit``."""
         conditions, values = _conditions(query)
-        source = "call"
+        source = _JOINED
         if query.number is not None:
             digits = searchable(query.number)
             if len(digits) >= NUMBER_PART_MIN:
-                source = "number_part JOIN call ON call.key = number_part.rowid"
+                source = f"number_part JOIN call ON call.key = number_part.rowid {_JOINED.removeprefix('call ')}"
                 conditions.append("number_part MATCH ?")
                 values.append(f'"{digits}"')
             else:
                 conditions.append("number LIKE ?")
                 values.append(f"%{digits}%")
-        order = "number_part.rowid" if source != "call" else "call.key"
+        order = "call.key" if source == _JOINED else "number_part.rowid"
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        sql = f"SELECT call.* FROM {source} {where} ORDER BY {order} DESC LIMIT ?"
+        sql = f"{_SELECT} FROM {source} {where} ORDER BY {order} DESC LIMIT ?"
         return [_from_sql(row) for row in self._db.execute(sql, [*values, query.limit])]
 
     def count(self) -> int:
@@ -197,11 +206,8 @@ class Library:
 
     def due(self, now_utc_ms: int) -> list[CallRow]:
         """Calls at their limit that neither a hold nor a disclosure keeps."""
-        sql = "SELECT * FROM call WHERE limit_utc_ms <= ? AND NOT held AND NOT disclosed"
+        sql = f"{_SELECT} FROM {_JOINED} WHERE limit_utc_ms <= ? AND NOT held AND NOT disclosed"
         return [_from_sql(row) for row in self._db.execute(sql, [now_utc_ms])]
-
-    def with_bag(self, bag: str) -> list[CallRow]:
-        return [_from_sql(row) for row in self._db.execute("SELECT * FROM call WHERE bag = ?", [bag])]
 
     # ------------------------------------------------------------------------------------- devices and answers
 
@@ -257,13 +263,11 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
 
 
 def _to_sql(value: Any) -> Any:
-    if isinstance(value, tuple | dict):
-        return json.dumps(value, separators=(",", ":"))
     return int(value) if isinstance(value, bool) else value
 
 
 def _from_sql(row: sqlite3.Row) -> CallRow:
-    values = {name: row[name] for name in _COLUMNS}
+    values = {name: row[name] for name in (*_COLUMNS, *_DETAILS)}
     values["gaps"] = tuple((first, samples, reason) for first, samples, reason in json.loads(values["gaps"]))
     values["meta"] = json.loads(values["meta"])
     for name in ("held", "provisional", "sound", "disclosed"):
