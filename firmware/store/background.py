@@ -87,16 +87,10 @@ def _frames_steps(core: Core, todo: Todo) -> Iterator[int]:
 
 
 def _tail_steps(core: Core) -> Iterator[int]:
-    """Zone by zone up to the oldest retained frame; the tail moves when a zone is done."""
+    """Up to the oldest retained frame."""
     ring = core.ring
-    at = ring.tail
-    while at < core.live_tail():
-        if at < ring.tail:
-            at = ring.tail
-            continue
-        end = min(at + STEP_BLOCKS, ring.next_zone(at))
-        ring.zero(at, end)
-        at = end
-        if at == ring.next_zone(ring.tail):
-            ring.tail = at
+    while ring.tail < (live_tail := core.live_tail()):
+        end = min(ring.tail + STEP_BLOCKS, ring.next_zone(ring.tail), live_tail)
+        ring.zero(ring.tail, end)
+        ring.tail = end
         yield STEP_BLOCKS * BLOCK_BYTES

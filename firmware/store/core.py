@@ -98,6 +98,8 @@ class Core:
         """Slots that no table names and that may hold old ciphertext."""
         self.healed = 0
         self.bags_damaged = 0
+        self.ring_full = False
+        """Today alone fills the storage; until midnight."""
         self.encoder_failures = 0
         self.holds_refused = 0
         self.holds_lapsed = 0
@@ -242,6 +244,6 @@ class Core:
     # --------------------------------------------------------------------------------------------------------- ring
 
     def live_tail(self) -> int:
-        """The zone start below which no frame of a call in a day bag lies."""
+        """The position below which no frame of a call in a day bag lies."""
         firsts = [call.first for call in self.calls.values() if call.day_bag is not None]
-        return self.ring.zone_start(min(firsts, default=self.ring.head))
+        return min(firsts, default=self.ring.head)

@@ -3,7 +3,7 @@ reached their calendar limit."""
 
 from firmware.policy import holds
 from firmware.policy.retention import expired_days, utc_day
-from firmware.store import destroy, holding, rotate
+from firmware.store import destroy, holding, rotate, space
 from firmware.store.audit import Value
 from firmware.store.core import Core
 from firmware.store.keys import wipe
@@ -25,14 +25,14 @@ def expired(core: Core) -> tuple[int, ...]:
 
 def midnight(core: Core, change: Change) -> None:
     """Edit the draft; the caller commits. Used at midnight, at boot and when the retention was shortened."""
-    today = utc_day(core.now_utc_ms())
+    today, rows = utc_day(core.now_utc_ms()), core.table.bags.values()
     destroy.drop_days(core, change, expired(core), Op.EXPIRY)
     _drop_empty_days(core, change, today)
     if today > core.table.epoch_day:
         holding.rekey(core, change)
         _next_epoch(core, change, today)
         _forget_orders(core, change)
-    if not any(row.type is BagType.DAY and row.day == today for row in core.table.bags.values()):
+    if space.bag_to_spare(core) and not any(row.type is BagType.DAY and row.day == today for row in rows):
         change.create.append((BagType.DAY, today, []))
 
 
@@ -41,6 +41,7 @@ def run(core: Core) -> None:
     change = rotate.begin(core)
     midnight(core, change)
     rotate.commit(core, change)
+    core.ring_full = False
     core.log.prune(core.now_utc_ms())
 
 

@@ -91,6 +91,7 @@ def alarms(core: Core, outlook: Outlook, damaged: set[bytes]) -> list[Alarm]:
         "CAPACITY_EXPIRY": core.capacity_expiries > 0,
         "CAPACITY_FORECAST": left is not None and left <= FORECAST_DAYS,
         "MIRROR_HEALED": core.healed > 0,
+        "RING_FULL": core.ring_full,
         "INTERNAL": core.encoder_failures > 0,
         "FRAME_DAMAGED": bool(damaged) or core.bags_damaged > 0,
     }

@@ -22,7 +22,12 @@ from firmware.store.keys import Purpose, seal_text
 from firmware.store.layout import BLOCK_BYTES, HOLD, digest
 from firmware.store.ring import Found
 from firmware.store.rotate import Change
-from firmware.store.table import BagType, Certificate, Op, Todo, TodoOp
+from firmware.store.table import HOLD_BAGS_MAX, BagType, Certificate, Op, Todo, TodoOp
+
+INTENT_ROOM_BYTES = 8192
+"""Kept free in a hold bag: RELEASE intents, and HOLDINFO marked as exported."""
+ENTRY_ROOM_BYTES = INTENT_ROOM_BYTES + 12 * 1024
+"""OPEN, META, CLOSE and HOLDINFO of one call at their longest."""
 
 
 def keep(core: Core, call_id: bytes) -> str | None:
@@ -216,10 +221,6 @@ def _hold_bag_with_room(core: Core, contents: Contents) -> Bag | None:
     return None
 
 
-INTENT_ROOM_BYTES = 8192
-"""Kept free in a hold bag: RELEASE intents, and HOLDINFO marked as exported."""
-
-
 def _rewrite_info(core: Core, call: Call, info: HoldInfo) -> None:
     """A changed HOLDINFO, under a new bag key."""
     assert call.hold_bag is not None
@@ -244,7 +245,7 @@ def _frame_blocks(core: Core, call: Call) -> list[int]:
 def _copy(core: Core, call: Call) -> tuple[Extent, ...] | None:
     """The ciphertext into the hold area. A damaged frame is copied as it is; the reader names it."""
     plan = core.hold_area.plan(_frame_blocks(core, call), taken(core))
-    if plan is None:
+    if plan is None or not _bag_left(core):
         return None
     frames = ring_frames(core, call)
     for extent, count in plan:
@@ -280,6 +281,12 @@ def frames(core: Core, call: Call) -> Iterator[bytes]:
         yield from ring_frames(core, call)
     elif call.hold is not None:
         yield from core.hold_area.frames(call.hold.extents)
+
+
+def _bag_left(core: Core) -> bool:
+    """Room for one more entry of the greatest length, or for one more bag."""
+    bags = [bag for bag in core.bags.values() if bag.row.type is BagType.HOLD]
+    return len(bags) < HOLD_BAGS_MAX or any(core.pool.room(bag) >= ENTRY_ROOM_BYTES for bag in bags)
 
 
 def _seal_info(core: Core, call: Call, info: bytes) -> bytes:

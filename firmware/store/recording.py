@@ -85,9 +85,13 @@ def flush(core: Core, call_id: bytes, *, last: bool = False) -> int | None:
 
 def close_call(core: Core, call_id: bytes, meta: CallMeta, row: LedgerRow) -> int | None:
     """Last frame, META and CLOSE in one append, then the ledger row: it is written at boot where a cut comes
-    between."""
+    between. In a full ring the call ends with its last whole frame."""
     call, running = running_call(core, call_id)
-    sealed = flush(core, call_id, last=True)
+    try:
+        sealed = flush(core, call_id, last=True)
+    except RingFull:
+        running.sealed()
+        sealed = None
     body = _meta_body(core, call_id, call.opened_utc_ms, meta)
     unsigned = Close(
         call_id,

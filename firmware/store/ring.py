@@ -35,7 +35,7 @@ class Ring:
         self.reserve = geometry.reserve_blocks
         self.head = 0
         self.tail = 0
-        """Everything below it is zeroed; always the start of a zone."""
+        """Everything below it is zeroed."""
 
     # ----------------------------------------------------------------------------------------------------- positions
 
@@ -54,11 +54,9 @@ class Ring:
         return end > table_head + self.reserve
 
     def beyond_tail(self, table_tail: int, end: int) -> bool:
-        """The zones up to ``end`` are not free in the durable table."""
-        return end > table_tail + self.blocks
-
-    def free_blocks(self, table_tail: int) -> int:
-        return table_tail + self.blocks - self.head
+        """The zones up to ``end`` are not free in the durable table: a zone is free once nothing retained lies in it,
+        for a card may damage neighbours of what it writes."""
+        return end > self.zone_start(table_tail) + self.blocks
 
     # ------------------------------------------------------------------------------------------------------- writing
 

@@ -9,10 +9,10 @@ from firmware.store.bag import Bag
 from firmware.store.core import Core
 from firmware.store.errors import CardFailed, ErasureUnconfirmed, RingFull
 from firmware.store.layout import BLOCK_BYTES
-from firmware.store.table import BAGS_MAX, BagType, Op
+from firmware.store.table import BAGS_MAX, HOLD_BAGS_MAX, BagType, Op
 
-SPARE_SLOTS = 8
-"""Slots that rewriting needs beside those of the table."""
+SPARE_SLOTS = HOLD_BAGS_MAX + 2
+"""Slots that one rewriting may need beside those of the table: at midnight all hold bags at once."""
 
 
 def forbidden(core: Core, end: int) -> bool:
@@ -63,13 +63,15 @@ def relieve(core: Core, rate_blocks: int) -> None:
 
 def _free_a_zone(core: Core) -> None:
     ring = core.ring
-    if ring.tail > core.table.ring_tail:
+    live_tail = core.live_tail()
+    if ring.zone_start(ring.tail) > ring.zone_start(core.table.ring_tail):
         rotate.plain(core)
-    elif core.live_tail() > ring.tail:
-        end = ring.next_zone(ring.tail)
+    elif live_tail > ring.tail:
+        end = min(ring.next_zone(ring.tail), live_tail)
         ring.zero(ring.tail, end)
         ring.tail = end
     elif _blocked_by_today(core) or not expire_oldest_day(core):
+        core.ring_full = True
         raise RingFull
 
 
@@ -98,11 +100,15 @@ def expire_oldest_day(core: Core) -> bool:
     return True
 
 
+def bag_to_spare(core: Core) -> bool:
+    return len(core.table.bags) < min(BAGS_MAX, core.pool.slots - SPARE_SLOTS)
+
+
 def new_day_bag(core: Core, day: int) -> Bag:
     """A further bag for ``day``. Raises RingFull when even the pool is full of today."""
-    limit = min(BAGS_MAX, core.pool.slots - SPARE_SLOTS)
-    while len(core.table.bags) >= limit:
+    while not bag_to_spare(core):
         if not expire_oldest_day(core):
+            core.ring_full = True
             raise RingFull
     before = set(core.bags)
     change = rotate.begin(core)

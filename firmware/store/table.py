@@ -19,6 +19,7 @@ ORDERS_MAX = 256
 TODO_MAX = 64
 DOCUMENTS_MAX = 8
 BAGS_MAX = 300
+HOLD_BAGS_MAX = 6
 CERTIFICATES_MAX = 100
 """Of one ROTATE: the 62 days that a box without power may find past their limit, or the calls of one opt-out."""
 NO_CALL = bytes(16)

@@ -38,6 +38,8 @@ COMMANDS_PER_SECOND = 40
 TICK_US = US_PER_S
 JOB_STEPS_INLINE = 16
 """A stick's visit on virtual time: a step takes a frame to the stick, and a real one takes 16 in 100 ms easily."""
+CALLS_REMEMBERED = 1000
+IDLE_S = 0.05
 RETRY_S = 1.0
 """Pause of the thread before an unconfirmed erasure is tried again."""
 
@@ -73,10 +75,13 @@ class Writer:
         self._reports: deque[Report] = deque()
         self._alarms: dict[tuple[str, int | None], bool] = {}
         self._calls: dict[int, bytes] = {}
+        self._opted_out: set[int | None] = set()
         self._last_tick_mono_us: int | None = None
         self._running_since_mono_us: int | None = None
         self._lock = threading.Condition()
         self._stopping = False
+        self._hangs = False
+        """An erasure is not confirmed: a stop does not wait for it, the next boot finishes it."""
         self._died: BaseException | None = None
         self._anchor = (self._now_mono_us(), vault.now_utc_ms())
         """(monotonic, trusted UTC) at one instant, renewed at every tick: the loop's clock, read without touching the
@@ -131,7 +136,6 @@ class Writer:
         """An error that ended the writer's thread (an assertion of ours) is raised here: it stops the process."""
         if self._died is not None:
             raise self._died
-        assert self._thread is None or self._stopping or self._thread.is_alive(), "the writer's thread died"
         with self._lock:
             reports = list(self._reports)
             self._reports.clear()
@@ -174,11 +178,10 @@ class Writer:
             worked = self._step_command() or self._step_job()
             self._tick_if_due()
             with self._lock:
-                if worked or self._queue:
-                    continue
-                if self._stopping:
+                if self._stopping and (self._hangs or not (worked or self._queue)):
                     return
-                self._lock.wait(0.05)
+                if not worked and not self._queue:
+                    self._lock.wait(IDLE_S)
 
     def _step_command(self) -> bool:
         queued = self._take()
@@ -189,6 +192,7 @@ class Writer:
         except ErasureUnconfirmed:
             self._put_back(queued)
             self._fail("ERASURE_UNCONFIRMED")
+            self._hangs = True
             self._retry_erasure()
             return False
         except CardFailed:
@@ -278,6 +282,7 @@ class Writer:
             self._fail(error.code)
             return
         self._anchor = (self._now_mono_us(), self._vault.now_utc_ms())
+        self._hangs = False
         with self._lock:
             self._alarm("ERASURE_UNCONFIRMED", False)
             for alarm in alarms:
@@ -288,6 +293,7 @@ class Writer:
     def _carry_out(self, command: Command) -> tuple[Report, ...]:
         vault = self._vault
         if isinstance(command, OpenCall):
+            self._forget_old_calls()
             self._calls[command.call] = vault.open_call(
                 command.line,
                 command.opened_utc_ms,
@@ -305,11 +311,16 @@ class Writer:
             vault.latch_opt_out(command.line, command.active)
             return ()
         if isinstance(command, OptOut):
-            calls = self._opted_out(command)
-            there = [call_id for call_id in calls if vault.kept(call_id)]
+            calls = self._reach(command)
             vault.opt_out(calls, command.line)
-            return (OptOutDone(command.line, command.call, bool(there or calls)),)
+            self._opted_out.add(command.call)
+            return (OptOutDone(command.line, command.call, bool(calls)),)
         return self._of_call(command, self._calls.get(command.call))
+
+    def _forget_old_calls(self) -> None:
+        """OPT-OUT reaches back 60 s, KEEP to the last call: a thousand calls are more than enough."""
+        if len(self._calls) >= CALLS_REMEMBERED:
+            del self._calls[next(iter(self._calls))]
 
     def _of_call(
         self, command: AppendAudio | AppendGap | CloseCall | KeepCall, call_id: bytes | None
@@ -332,13 +343,13 @@ class Writer:
     def _close(self, command: CloseCall, call_id: bytes | None) -> tuple[Report, ...]:
         """One row per call event, also where the call was never opened (ring full) or an OPT-OUT overtook its end."""
         if call_id is None or not self._vault.kept(call_id):
-            outcome = Outcome.FAULT if call_id is None else Outcome.OPTED_OUT
+            outcome = Outcome.OPTED_OUT if command.call in self._opted_out else Outcome.FAULT
             self._vault.write_row(replace(command.row, outcome=outcome, call_id=call_id))
             return ()
         sealed = self._vault.close_call(call_id, command.meta, command.row)
         return () if sealed is None else (FrameSealed(command.call, sealed),)
 
-    def _opted_out(self, command: OptOut) -> list[bytes]:
+    def _reach(self, command: OptOut) -> list[bytes]:
         if command.call is None:
             interrupted = self._vault.interrupted_call(command.line)
             return [] if interrupted is None else [interrupted]

@@ -116,6 +116,7 @@ class World:
     charter: Charter = field(default_factory=charter)
 
     def __post_init__(self) -> None:
+        self.numbers: dict[bytes, str | None] = {}
         self.rng = randomness.Random(self.seed)
         self.disk = SimDisk(rng=randomness.Random(self.seed + 1))
         self.memory = SimMemory(kind=self.memory_kind)
@@ -142,7 +143,9 @@ class World:
 
     def open(self, line: int = 0, number: str | None = "02079460123") -> bytes:
         now = self.now()
-        return self.vault.open_call(line, now, meta=meta(number, now, ended=Ended.POWER_CUT))
+        call_id = self.vault.open_call(line, now, meta=meta(number, now, ended=Ended.POWER_CUT))
+        self.numbers[call_id] = number
+        return call_id
 
     def speak(self, call_id: bytes, seconds: float = 2.0, first_sample: int = 0, level: int = 1000) -> int:
         """Noise in blocks of 100 ms; returns the sample after the last."""
@@ -161,7 +164,8 @@ class World:
         entry = self.vault._core.calls[call_id]
         now = self.now()
         opened = entry.opened_utc_ms
-        self.vault.close_call(call_id, meta(opened_utc_ms=opened, ended_utc_ms=now), row(line, opened, now))
+        final = meta(self.numbers.get(call_id), opened, ended_utc_ms=now)
+        self.vault.close_call(call_id, final, row(line, opened, now))
 
     def call(self, line: int = 0, seconds: float = 4.0, number: str | None = "02079460123") -> bytes:
         call_id = self.open(line, number)
@@ -171,7 +175,7 @@ class World:
         return call_id
 
     def sleep(self, ms: int, step_ms: int = HOUR_MS) -> None:
-        """Powered time passes; the vault ticks as the loop would let it."""
+        """Powered time passes, with a tick after each step."""
         while ms > 0:
             step = min(step_ms, ms)
             self.clock.advance_ms(step)
