@@ -156,11 +156,11 @@ class Appliance:
     def _rig(self, attached: Attached, names: list[str]) -> Rig:
         if len(attached.lines) != attached.codec.channels:
             raise WiringError(f"A codec has {attached.codec.channels} channels and {len(attached.lines)} lines.")
-        ear = self._ear(attached.codec.channels)
         lines = tuple(names.index(name) for name in attached.lines)
-        return Rig(attached.codec, lines, ear, LookBack(self.look_back_us))
+        by_sound = any(not line.sense for line in self.site.lines if line.name in attached.lines)
+        return Rig(attached.codec, lines, self._ear(len(lines), by_sound), LookBack(self.look_back_us))
 
-    def _ear(self, channels: int) -> Ear:
+    def _ear(self, channels: int, audio_only: bool) -> Ear:
         upstream = self.vault.document(NOTICE_DOCUMENT) if self.site.of("notice", "source") == "upstream" else None
         return Ear(
             channels,
@@ -168,4 +168,5 @@ class Appliance:
             cid_signalling=self.site.of("caller_id", "signalling"),
             opt_out_digit=self.site.of("opt_out", "caller_key") or None,
             upstream_notice=None if upstream is None else self._devices.read_notice(upstream),
+            audio_only=audio_only,
         )

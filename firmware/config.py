@@ -52,6 +52,9 @@ _KIND_WORDS = {bool: "true or false", int: "a whole number", float: "a number", 
 
 LINE_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
 LINES_MAX = 32
+LOOK_BACK_WITHOUT_SENSE_S_MIN = 8
+"""By sound alone the end of a call is known 3.5 s late (dsp/audio_line), after an end tone 1.3 s more; and some
+reserve."""
 
 SITE_KEYS: dict[str, tuple[Key, ...]] = {
     "site": (
@@ -175,6 +178,11 @@ def parse_site(text: str) -> Site:
         raise ConfigError("Two lines of the site's settings have one name; each line needs its own.")
     site = Site(_sections(SITE_KEYS, document, "The site's settings"), lines)
     _check_lists(site)
+    if any(not line.sense for line in lines) and site.of("gate", "look_back_s") < LOOK_BACK_WITHOUT_SENSE_S_MIN:
+        raise ConfigError(
+            f"gate.look_back_s must be at least {LOOK_BACK_WITHOUT_SENSE_S_MIN} s where a line has no sense inputs: "
+            "its hang-up is only heard some seconds later."
+        )
     if site.of("direction", "flash_min_ms") >= site.of("direction", "flash_max_ms"):
         raise ConfigError("direction.flash_min_ms must be smaller than direction.flash_max_ms.")
     return site

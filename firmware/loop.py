@@ -41,6 +41,11 @@ BLOCKS_PER_STEP_MAX = 50
 DEAD_CHANNEL_US = 5 * US_PER_S
 """hardware.md: all-digital-zero audio in a live call means a dead channel: alarm within 5 s."""
 
+ON_HOOK = (Phase.IDLE, Phase.RINGING)
+
+SENSED = (ev.RingBurst, ev.OffHook, ev.OnHook)
+"""Where ring and loop are sensed, the ear's own guess of them does not count."""
+
 CODEC_WAIT_US = 2 * US_PER_S
 """How long a finished call waits for the last blocks of a codec that delivers late."""
 
@@ -153,7 +158,7 @@ class Loop:
             event = _on_line(event, rig.lines)
             if isinstance(event, ev.ChannelQuality):
                 self._measure(event)
-            else:
+            elif not (self.lines[event.line].settings.sense and isinstance(event, SENSED)):
                 self._tell(event)
         rig.lookback.push(block, tuple(self._muted_now(self.lines[line], block) for line in rig.lines))
         for line in rig.lines:
@@ -162,8 +167,7 @@ class Loop:
     def _listening(self, line: Line) -> Listening:
         """Digits and caller ID are not listened for during a payment; digits only where somebody is on the line."""
         payment = line.privacy.payment_since_mono_us is not None
-        idle = line.phase in (Phase.IDLE, Phase.RINGING)
-        return Listening(digits=not payment and not idle, caller_id=not payment)
+        return Listening(digits=not payment and line.phase not in ON_HOOK, caller_id=not payment)
 
     def _watch(self, rig: Rig, now_us: int) -> None:
         lost = rig.codec.state() is CodecState.LOST
@@ -197,7 +201,12 @@ class Loop:
 
     def _tell(self, event: ev.Event) -> None:
         self.panel.heard(event)
-        self._carry_out(self.lines[event.line].apply(event))
+        line = self.lines[event.line]
+        on_hook = line.phase in ON_HOOK
+        self._carry_out(line.apply(event))
+        if on_hook and line.phase not in ON_HOOK and line.settings.sense:
+            rig = self._rig_of[event.line]
+            rig.ear.reset(rig.lines.index(event.line))
 
     def _carry_out(self, acts: Sequence[Act]) -> None:
         for act in acts:

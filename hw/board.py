@@ -1,22 +1,18 @@
-"""What the process asks of systemd and the kernel: the watchdog, and that nothing it holds in memory reaches the flash.
+"""What the process asks of the machine it runs on: systemd's watchdog, and (``hw/lockdown.py``) a closed memory.
 
 The notify protocol is a datagram of ``KEY=value`` lines to a socket named by the environment (sd_notify(3)). It is
 written out here: the packages for it are unmaintained (sdnotify, 2017) or bring libsystemd and a compiler for these
 ten lines.
 """
 
-import ctypes
 import os
-import resource
 import socket
 
 from firmware.ports import Clock
+from hw.lockdown import harden as harden
 
 KICKS_PER_PERIOD = 4
 """systemd advises half of WATCHDOG_USEC at the least; a step is 50 times a second, more datagrams than are of use."""
-
-_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
-_PR_SET_DUMPABLE = 4
 
 
 class SystemdWatchdog:
@@ -59,22 +55,3 @@ class SystemdWatchdog:
             self._socket.sendto(line.encode(), self._address)
         except BlockingIOError:
             self._kicked_mono_us = None
-
-
-def harden() -> list[str]:
-    """Keeps memory out of swap, core dumps and other processes' reach. Returns what was refused, a sentence each.
-
-    Pages are locked as they are touched (MCL_ONFAULT): locking what is mapped but never used would double the resident
-    size (libraries map far more than they touch).
-    """
-    refused = []
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        refused.append(f"The process could not be closed to debuggers: {os.strerror(ctypes.get_errno())}.")
-    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
-        refused.append(
-            f"Memory could not be locked: {os.strerror(ctypes.get_errno())}."
-            " Audio waiting to be sealed could reach a swap file, if there is one: set LimitMEMLOCK=infinity."
-        )
-    return refused

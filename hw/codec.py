@@ -75,12 +75,12 @@ class _Process:
         request = portaudio.Request(device, rate_hz, channels, frames, output, theirs.fileno())
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", portaudio.__file__, json.dumps(asdict(request))],
+                [sys.executable, "-P", "-m", portaudio.__name__, json.dumps(asdict(request))],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "JACK_NO_START_SERVER": "1"},
+                env={**os.environ, "JACK_NO_START_SERVER": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
             )
         assert self._process.stdout is not None
         self._records = self._process.stdout

@@ -25,6 +25,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from hw.lockdown import harden
+
 RECORD = struct.Struct("<cxxxIqq")
 """Kind, length of the payload, mono_us, index (frames before a CAPTURE; number of the play otherwise)."""
 OPENED, CAPTURE, STARTED, FINISHED, REFUSED = b"O", b"C", b"S", b"F", b"R"
@@ -268,6 +270,7 @@ def main() -> None:
     commands = socket.socket(fileno=request.commands)
     streams = Streams(request)
     sys.excepthook = _tell
+    harden()
     realtime = take_realtime()
     try:
         latencies = open_streams(request, streams)

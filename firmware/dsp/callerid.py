@@ -28,6 +28,9 @@ SYNC_HOP = 2
 SYNC_SHARE_MIN = 0.45
 """Explained share of the sync word; noise in the band reaches 0.40 once an hour (measured), a burst at 0 dB SNR 0.6."""
 
+EARLY_SHARE_MIN = 0.40
+"""The same for the first half of the word, which is the same in all words: a burst at 0 dB SNR has 0.6 +- 0.08."""
+
 SYNC_SPAN = int(fsk_templates.SYNC_BITS * fsk_templates.BIT) + 2
 GROUP_SAMPLES = 40
 """Peaks within 5 ms are one place; the better two are tried."""
@@ -55,6 +58,8 @@ class FskReceiver:
     def feed(self, x: Signal) -> list[tuple[int, Reading]]:
         """float32 [lines, n] in counts."""
         assert x.shape[1] <= SAMPLE_RATE_HZ
+        if not x.any():
+            return self._silence(x)
         self._raw.append(self._fir.feed(x))
         self._level.append(self._levelled(x.shape[1]))
         self._search()
@@ -69,6 +74,15 @@ class FskReceiver:
     def position(self, sample: int) -> int:
         """Stream position of a position on the decoders' axis."""
         return sample - self.delay
+
+    def _silence(self, x: Signal) -> list[tuple[int, Reading]]:
+        """No line may be heard: time passes, nothing is computed. The filter's tail is lost, a sync word cannot be."""
+        for line in range(self._lines):
+            self._fir.reset(line)
+        self._raw.append(x)
+        self._level.append(x)
+        self._searched = max(self._searched, self._level.end - SYNC_SPAN)
+        return [(line, reading) for line in range(self._lines) for reading in self._decode(line)]
 
     def _levelled(self, count: int) -> Signal:
         """The newest samples whose surroundings are known, divided by their rms over 50 ms, clipped."""
@@ -89,35 +103,43 @@ class FskReceiver:
         first = self._searched
         self._searched += count * SYNC_HOP
         span = self._level.all_lines(first, first + count * SYNC_HOP + SYNC_SPAN)
-        shares = self._shares(span, count)
         energy = np.cumsum(span.astype(np.float64) ** 2, axis=1)
         at = np.arange(count) * SYNC_HOP
+        half = int(fsk_templates.SYNC_BITS / 2 * fsk_templates.BIT)
+        early = energy[:, at + half] - energy[:, at] + 0.5
         total = energy[:, at + SYNC_SPAN - 2] - energy[:, at] + 0.5
-        best = shares.max(axis=2) / total
-        for line, place in zip(*np.nonzero(best > SYNC_SHARE_MIN), strict=True):
-            template = int(np.argmax(shares[line, place]))
-            self._candidate(
-                int(line),
-                Sync(
-                    float(first + place * SYNC_HOP), float(best[line, place]), fsk_templates.sync_template(template)[0]
-                ),
-            )
+        marks = self._marks(span, count) / early
+        lines, places = np.nonzero(marks > EARLY_SHARE_MIN)
+        if len(lines) == 0:
+            return
+        shares = self._shares(span, lines, places)
+        best = shares.max(axis=1) / total[lines, places]
+        for i in np.flatnonzero(best > SYNC_SHARE_MIN).tolist():
+            standard = fsk_templates.sync_template(int(np.argmax(shares[i])))[0]
+            self._candidate(int(lines[i]), Sync(float(first + places[i] * SYNC_HOP), float(best[i]), standard))
 
-    def _shares(self, span: Signal, count: int) -> NDArray[np.float32]:
-        """Energy explained, [lines, count, templates]."""
+    def _marks(self, span: Signal, count: int) -> NDArray[np.float32]:
+        """Energy that the first half of the sync word explains (marks and a start bit, the same for all words) at
+        every place, [lines, count]: most places fail here."""
         banks, index = fsk_templates.sync_blocks()
-        lines = len(span)
-        out = np.zeros((lines, count, len(index)), dtype=np.float32)
+        starts = fsk_templates.sync_block_starts()
+        out = np.zeros((len(span), count, len(index)), dtype=np.float32)
+        for block in (0, 1):
+            length = len(banks[block])
+            part = span[:, starts[block] : starts[block] + (count - 1) * SYNC_HOP + length]
+            windows = np.lib.stride_tricks.sliding_window_view(part, length, axis=1)[:, ::SYNC_HOP]
+            power = _powers(np.ascontiguousarray(windows).reshape(-1, length), banks[block])
+            out += power.reshape(len(span), count, -1)[:, :, index[:, block]]
+        best: NDArray[np.float32] = out.max(axis=2)
+        return best
+
+    def _shares(self, span: Signal, lines: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Energy that the whole word explains at some places, [places, templates]."""
+        banks, index = fsk_templates.sync_blocks()
+        out = np.zeros((len(lines), len(index)), dtype=np.float32)
         for block, start in enumerate(fsk_templates.sync_block_starts()):
-            bank = banks[block]
-            part = span[:, start : start + count * SYNC_HOP + len(bank)]
-            windows = np.lib.stride_tricks.sliding_window_view(part, len(bank), axis=1)[
-                :, : count * SYNC_HOP : SYNC_HOP
-            ]
-            z = np.ascontiguousarray(windows).reshape(lines * count, len(bank)) @ bank
-            half = z.shape[1] // 2
-            power = (z[:, :half] ** 2 + z[:, half:] ** 2).reshape(lines, count, half)
-            out += power[:, :, index[:, block]]
+            windows = np.lib.stride_tricks.sliding_window_view(span, len(banks[block]), axis=1)
+            out += _powers(windows[lines, places * SYNC_HOP + start], banks[block])[:, index[:, block]]
         return out
 
     def _candidate(self, line: int, sync: Sync) -> None:
@@ -152,6 +174,14 @@ class FskReceiver:
             d for d in self._decoders[line] if not d.done and d.sync.sample >= self._read_until[line]
         ]
         return _best(out)
+
+
+def _powers(windows: Signal, bank: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[places, samples] and orthonormal pairs [samples, 2 * templates] to [places, templates]."""
+    z = windows @ bank
+    half = z.shape[1] // 2
+    out: NDArray[np.float32] = z[:, :half] ** 2 + z[:, half:] ** 2
+    return out
 
 
 def _best(readings: list[Reading]) -> list[Reading]:

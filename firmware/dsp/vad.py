@@ -80,6 +80,7 @@ class VoiceDetector:
         self._floors: NDArray[np.float64] = np.full((lines, FLOOR_STEPS, bands), np.inf)
         self._memory: NDArray[np.float64] = np.full((lines, MEMORY_STEPS * STEP), np.nan)
         self._levels: NDArray[np.float64] = np.full((lines, MEMORY_STEPS * STEP), np.nan)
+        self._known: NDArray[np.int64] = np.zeros(lines, dtype=np.int64)
         self._runs = [_Run() for _ in range(lines)]
 
     def feed(self, x: Signal) -> list[Voice]:
@@ -102,6 +103,7 @@ class VoiceDetector:
     def reset(self, line: int) -> None:
         self._floors[line] = np.inf
         self._memory[line] = self._levels[line] = np.nan
+        self._known[line] = 0
         self._runs[line] = _Run()
 
     def flush(self) -> list[Voice]:
@@ -127,11 +129,18 @@ class VoiceDetector:
         level = 10.0 * np.log10(fast.sum(axis=2))
         self._memory = np.concatenate([self._memory[:, STEP:], statistic], axis=1)
         self._levels = np.concatenate([self._levels[:, STEP:], level], axis=1)
-        quiet, calm = (np.nanquantile(self._memory, share, axis=1) for share in (QUIET_SHARE, CALM_SHARE))
-        peak = np.nanquantile(self._levels, PEAK_SHARE, axis=1)
+        self._known = np.minimum(self._known + STEP, MEMORY_STEPS * STEP)
+        quiet, calm = self._quantiles(self._memory, (QUIET_SHARE, CALM_SHARE))
+        (peak,) = self._quantiles(self._levels, (PEAK_SHARE,))
         threshold = quiet + np.maximum(OVER_DB, RESTLESS * (quiet - calm))
         out: NDArray[np.bool_] = (statistic > threshold[:, None]) & (level > (peak - BELOW_PEAK_DB)[:, None])
         return out
+
+    def _quantiles(self, memory: NDArray[np.float64], shares: tuple[float, ...]) -> list[NDArray[np.float64]]:
+        """Of what is known of each line; unknown entries (NaN) sort to the end."""
+        ordered = np.sort(memory, axis=1)
+        lines = np.arange(len(memory))
+        return [ordered[lines, (share * (self._known - 1)).astype(int)] for share in shares]
 
     def _energies(self) -> NDArray[np.float64]:
         """Mean power per bin in each band, [lines, STEP, bands]."""

@@ -42,7 +42,9 @@ def add_call(vault: Vault, bag: AnswerBag, number: int, call_id: bytes) -> Gener
 
 
 def add_index(vault: Vault, bag: AnswerBag) -> Generator[None, None, int]:
-    """Times, lines, outcomes and sealed numbers of all closed calls; never a key to audio. Returns how many."""
+    """Times, lines, outcomes and sealed numbers of all closed calls; never a key to audio. Returns how many.
+
+    CLOSE goes with each, because its signature covers the META: a number in an index is the recorder's own word."""
     entries = vault.calls()
     for number, start in enumerate(range(0, len(entries), INDEX_CALLS_PER_FILE), 1):
         part = entries[start : start + INDEX_CALLS_PER_FILE]
@@ -53,11 +55,12 @@ def add_index(vault: Vault, bag: AnswerBag) -> Generator[None, None, int]:
 def _index_records(vault: Vault, entries: Sequence[CallEntry]) -> Iterator[bytes]:
     for entry in entries:
         try:
-            meta = vault.sealed(entry.call_id).meta_entry
+            sealed = vault.sealed(entry.call_id)
         except Refused:  # opted out or erased since the list was made: it is not there any more, and not in the index
             continue
-        if meta is not None:
-            yield record(META, meta)
+        if sealed.meta_entry is not None:
+            yield record(META, sealed.meta_entry)
+        yield record(CLOSE, sealed.close_entry)
         yield record(INDEX_ENTRY, entry.index_body())
 
 

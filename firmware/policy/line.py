@@ -31,6 +31,9 @@ CALL_WAITING_REACH_US = 15 * US_PER_S
 OPT_OUT_AFTER_END_US = 60 * US_PER_S
 """product.md 5: OPT-OUT works until 60 s after on-hook."""
 
+HEARD_LATE_US = 4 * US_PER_S
+"""Without sense inputs an answer is known 3.5 s after it happened (dsp/audio_line): the latch waits for it."""
+
 END_TONES = (ev.Tone.BUSY, ev.Tone.CONGESTION, ev.Tone.NU, ev.Tone.DIAL)
 
 
@@ -127,7 +130,8 @@ class Line:
         return list(handler(self, event)) if handler else []
 
     def pass_time(self, now_mono_us: int) -> list[Act]:
-        if self.phase is Phase.RINGING and now_mono_us - self._last_ring_mono_us > self.settings.ring_latch_us:
+        latch_us = self.settings.ring_latch_us + (0 if self.settings.sense else HEARD_LATE_US)
+        if self.phase is Phase.RINGING and now_mono_us - self._last_ring_mono_us > latch_us:
             self._unanswered()
         if self._dial_since_mono_us is not None and now_mono_us - self._dial_since_mono_us >= DIAL_TONE_CERTAIN_US:
             self._dial_tone_in_call(self._dial_since_mono_us)
@@ -211,7 +215,8 @@ class Line:
         return ()
 
     def _dialling_unexplained(self, event: ev.DigitHeard) -> Iterable[Act]:
-        self._is_outbound("rule2_dialling_after_off_hook", event.at_mono_us)
+        if event.strict:
+            self._is_outbound("rule2_dialling_after_off_hook", event.at_mono_us)
         return ()
 
     def _is_outbound(self, rule: str, at_mono_us: int) -> None:
@@ -451,7 +456,7 @@ class Line:
     # ----------------------------------------------------------------------------------------------- digits
 
     def _digit(self, event: ev.DigitHeard) -> Iterable[Act]:
-        self.privacy.digit(event.at_mono_us, event.end_mono_us)
+        self.privacy.digit(event)
         return ()
 
     def _codec_lost(self, event: ev.CodecLost) -> Iterable[Act]:

@@ -8,6 +8,7 @@ line is already muted resumes. Digits on the line may only ever reduce what is k
 from collections import deque
 
 from firmware.policy.call import end_if_open
+from firmware.policy.events import DigitHeard
 from firmware.policy.gate import Silence
 from firmware.policy.records import GapReason
 from firmware.units import US_PER_S
@@ -74,12 +75,16 @@ class Privacy:
 
     # ---------------------------------------------------------------------------------------------- digits
 
-    def digit(self, onset_mono_us: int, end_mono_us: int) -> None:
-        self._digits.append(onset_mono_us)
+    def digit(self, digit: DigitHeard) -> None:
+        """Whatever may be a digit is cut; only what certainly is one counts towards a card number."""
+        onset_mono_us, end_mono_us = digit.at_mono_us, digit.end_mono_us
+        certain = digit.strict and not digit.continued
+        if certain:
+            self._digits.append(onset_mono_us)
         recent = [at for at in self._digits if onset_mono_us - at <= STICKY_WINDOW_US]
         hold = STICKY_HOLD_US if len(recent) >= STICKY_DIGITS else DIGIT_PAD_US
         self.silences.append(Silence(GapReason.KEYED_DIGITS, onset_mono_us - DIGIT_PAD_US, end_mono_us + hold))
-        if len(self._digits) == CARD_DIGITS and onset_mono_us - self._digits[0] <= CARD_WINDOW_US:
+        if certain and len(self._digits) == CARD_DIGITS and onset_mono_us - self._digits[0] <= CARD_WINDOW_US:
             self.card_suspected = self.card_suspected or self.payment_since_mono_us is None
             self._mute_for_payment(onset_mono_us)
             self._digits.clear()

@@ -56,7 +56,7 @@ class LinkReader:
         if network.mf or network.offset:
             key = (network.src, network.dst, network.p, network.id)
             body = _raw(network.data)
-            whole = self._fragments.add(key, network.offset, body, bool(network.mf), at_mono_us)
+            whole = self._fragments.add(key, network.offset * 8, body, bool(network.mf), at_mono_us)
             return None if whole is None else _transport(network.src, network.dst, network.p, whole)
         return _transport(network.src, network.dst, network.p, network.data)
 

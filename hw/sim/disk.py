@@ -11,7 +11,7 @@ does: later reads and syncs look fine, and the data is gone at the cut.
 
 import errno
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +51,8 @@ class Image:
     sizes: Mapping[str, int]
     base: Sectors
     over: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    runs: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
+    """Stretches of ``base`` as they were read before, joined; shared like it."""
 
     def get(self, key: Key) -> bytes:
         name, sector = key
@@ -63,7 +65,7 @@ class Image:
 
     def fork(self) -> "Image":
         """The same medium, to be changed on its own."""
-        return Image(self.sizes, self.base, {name: dict(sectors) for name, sectors in self.over.items()})
+        return Image(self.sizes, self.base, {name: dict(x) for name, x in self.over.items()}, self.runs)
 
 
 class SimDisk:
@@ -73,6 +75,7 @@ class SimDisk:
         image = image or Image({}, {})
         self._sizes = dict(image.sizes)
         self._base = image.base
+        self._runs = image.runs
         self._over = image.fork().over
         self._rng = rng or random.Random(0)
         self._cached: dict[str, dict[int, list[bytes]]] = {}
@@ -109,7 +112,7 @@ class SimDisk:
             self.on_read(name, first, last)
         if length == 0:
             return b""
-        whole = b"".join(self._run(name, first, last))
+        whole = self._run(name, first, last)
         start = offset - first * SECTOR_BYTES
         return whole[start : start + length]
 
@@ -157,7 +160,7 @@ class SimDisk:
 
     def image(self) -> Image:
         """What is certain to be on the medium now."""
-        return Image(dict(self._sizes), self._base, self._over).fork()
+        return Image(dict(self._sizes), self._base, self._over, self._runs).fork()
 
     def freeze(self) -> Image:
         """Everything as reads show it, synced or not, on one base that many disks may share."""
@@ -165,6 +168,14 @@ class SimDisk:
         for name, sectors in self._cached.items():
             base[name].update({sector: versions[-1] for sector, versions in sectors.items()})
         return Image(dict(self._sizes), base)
+
+    def changed(self, name: str, spans: Iterable[tuple[int, int]]) -> bool:
+        """Whether anything in these stretches of bytes differs, or was written differently, from the shared base."""
+        over = {*self._over.get(name, _NOTHING), *self._cached.get(name, {})}
+        if not over:
+            return False
+        sectors = [(first // SECTOR_BYTES, -(-end // SECTOR_BYTES)) for first, end in spans]
+        return any(first <= sector < end for sector in over for first, end in sectors)
 
     def corrupt(self, name: str, offset: int, data: bytes) -> None:
         """Change bytes on the medium behind everyone's back (bit rot, an attacker); not part of ``history``."""
@@ -190,14 +201,16 @@ class SimDisk:
         if offset + length > self._size(name):
             raise OSError(errno.EIO, "the file is shorter than it was made", name)
 
-    def _run(self, name: str, first: int, last: int) -> list[bytes]:
-        """Sectors as reads show them; fast where nothing is cached."""
-        if self._shown or self._cached.get(name):
-            return [self._sector(name, sector) for sector in range(first, last)]
-        over, base = self._over.get(name), self._base.get(name, _NOTHING)
-        if not over:
-            return [base.get(sector, _ZEROS) for sector in range(first, last)]
-        return [over.get(sector) or base.get(sector, _ZEROS) for sector in range(first, last)]
+    def _run(self, name: str, first: int, last: int) -> bytes:
+        """Sectors as reads show them, joined; fast where only the base has something."""
+        over = self._over.get(name, _NOTHING)
+        if self._shown or self._cached.get(name) or _touches(over, first, last):
+            return b"".join([self._sector(name, sector) for sector in range(first, last)])
+        found = self._runs.get((name, first, last))
+        if found is None:
+            base = self._base.get(name, _NOTHING)
+            found = self._runs[name, first, last] = b"".join([base.get(s, _ZEROS) for s in range(first, last)])
+        return found
 
     def _sector(self, name: str, sector: int) -> bytes:
         cached = self._cached.get(name)
@@ -244,6 +257,12 @@ class SimDisk:
                 self._settle((name, sector), versions[-1])
             else:
                 self._shown[name, sector] = versions[-1]
+
+
+def _touches(sectors: Mapping[int, bytes], first: int, last: int) -> bool:
+    if last - first < len(sectors):
+        return any(sector in sectors for sector in range(first, last))
+    return any(first <= sector < last for sector in sectors)
 
 
 def sectors_of(offset: int, data: bytes, old: Callable[[int], bytes]) -> list[tuple[int, bytes]]:

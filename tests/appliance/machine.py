@@ -33,6 +33,8 @@ class Files:
     initrd: Path
     root: Path
     data: Path
+    boot: Path
+    """The FAT partition with tacet.toml."""
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Machine:
         command += ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-user-config"]
         command += ["-kernel", str(self.files.kernel), "-initrd", str(self.files.initrd)]
         command += ["-append", f"root=/dev/vda ro console=ttyS0 panic=10 {self.append}"]
+        disks.append(f"file={self.files.boot},if=virtio,format=raw,readonly=on")
         for disk in disks:
             command += ["-drive", disk]
         command += [
@@ -218,12 +221,12 @@ def fresh_data(path: Path, size_mib: int = 512) -> Path:
     return path
 
 
-def fresh_stick(path: Path, content: Path | None, size_mib: int = 64) -> Path:
-    """A FAT stick with the files of ``content``."""
+def fresh_fat(path: Path, content: Path | None, label: str = "STICK", size_mib: int = 64) -> Path:
+    """A FAT file system with the files of ``content``: a stick, or the boot partition."""
     path.unlink(missing_ok=True)
     with open(path, "wb") as file:
         file.truncate(size_mib << 20)
-    subprocess.run(["mkfs.vfat", "-n", "STICK", str(path)], check=True, capture_output=True)
+    subprocess.run(["mkfs.vfat", "-n", label, str(path)], check=True, capture_output=True)
     if content is not None:
         names = [str(entry) for entry in sorted(content.iterdir())]
         subprocess.run(["mcopy", "-s", "-i", str(path), *names, "::"], check=True)

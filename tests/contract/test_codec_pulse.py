@@ -148,7 +148,8 @@ def test_ten_losses_leave_no_descriptor_and_no_process_behind() -> None:
 
 
 RECORDER = """
-import sys, time
+import ctypes, sys, time
+{before}
 sys.path.insert(0, {root!r})
 from hw.clock import MachineClock
 from hw.codec import PortAudioCodec
@@ -161,7 +162,9 @@ time.sleep(60)
 def test_the_sound_process_ends_with_its_recorder_and_prints_nothing() -> None:
     """ALSA and JACK print 25 lines at a start: none of it may reach the journal."""
     recorder = subprocess.Popen(
-        [sys.executable, "-c", RECORDER.format(root=str(ROOT))], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", RECORDER.format(root=str(ROOT), before="")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert recorder.stdout is not None
     assert recorder.stderr is not None
@@ -176,6 +179,26 @@ def test_the_sound_process_ends_with_its_recorder_and_prints_nothing() -> None:
     while alive(sound_process):
         assert time.monotonic() < end, "the sound process outlived its recorder"
         time.sleep(STEP_S)
+
+
+def test_sound_is_captured_where_memory_cannot_be_writable_and_executable() -> None:
+    """The unit runs under MemoryDenyWriteExecute; PR_SET_MDWE is the kernel's own form of it, and is inherited."""
+    refuse = "ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0 or sys.exit(77)"
+    code = RECORDER.format(root=str(ROOT), before=refuse).replace("time.sleep(60)", "codec.close()")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    if result.returncode == 77:
+        pytest.skip("this kernel has no PR_SET_MDWE (Linux 6.3)")
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_sound_process_is_closed_to_others_as_the_recorder_is() -> None:
+    codec = PortAudioCodec(MachineClock(), "line1", 48_000, 2)
+    assert codec._process is not None
+    proc = Path(f"/proc/{codec._process._process.pid}")
+    limits = {line[:25].strip(): line[25:].split() for line in (proc / "limits").read_text().splitlines()}
+    assert limits["Max core file size"][:2] == ["0", "0"]
+    assert proc.stat().st_uid == 0, "what cannot be dumped belongs to root"
+    codec.close()
 
 
 def alive(pid: int) -> bool:

@@ -156,7 +156,7 @@ def test_keyed_caller_id_is_read_on_an_idle_line(keys: str, number: str | None, 
 
 
 def test_what_a_caller_keys_is_never_taken_for_a_number() -> None:
-    """A number and # is what people key to machines: only a site that says so hears it as caller-ID, on an idle line."""
+    """People key a number and # to machines: only a site that says so hears it as caller-ID, on an idle line."""
     x = signals.keyed("02079460123#", np.random.default_rng(6))[0]
     assert read(x) == []
     assert only(hear(x, CALL, ear=Ear(1, cid_signalling="dtmf")), CallerIdHeard) == []

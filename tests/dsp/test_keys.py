@@ -1,8 +1,11 @@
 """Keyed digits: found wherever a telephone may key them, to the millisecond, and nowhere else."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
+from firmware.dsp.ear import Ear
 from firmware.policy.events import DigitHeard
 from tests.dsp.hearing import ALL, hear, only
 from tools.dsp_train import signals
@@ -108,14 +111,12 @@ def test_a_key_held_for_five_seconds_is_reported_in_time_and_without_holes() -> 
     digits = only(hear(x), DigitHeard)
     assert [digit.continued for digit in digits] == [False] + [True] * (len(digits) - 1)
     assert all(digit.end_mono_us - digit.at_mono_us <= 1_100_000 for digit in digits)
-    for before, after in zip(digits, digits[1:], strict=False):
+    for before, after in pairwise(digits):
         assert after.at_mono_us == before.end_mono_us
     assert covered(presses, [DigitHeard(0, digits[0].at_mono_us, digits[-1].end_mono_us, True)])
 
 
 def test_a_digit_is_known_before_the_shortest_look_back_is_over() -> None:
-    from firmware.dsp.ear import Ear
-
     x, presses = keyed("7", 13, on_s=3.0)
     ear, pcm = Ear(1), signals.to_pcm(np.concatenate([x, np.zeros(16000)]))
     for at in range(0, len(pcm), 800):

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from firmware.policy.records import AudioCodec, Direction, LedgerRow, Outcome
+from firmware.policy.retention import limit_utc_ms
 from firmware.store.errors import NoRoot, VaultError
 from firmware.store.vault import Vault
 from hw.sim.clock import SimClock
-from hw.sim.disk import Image, SimDisk
+from hw.sim.disk import SECTOR_BYTES, Image, SimDisk
 from hw.sim.memory import SLOT_BYTES, SimMemory
 from tests.longrun.ideal import Registry
-from tests.longrun.inside import canonical, recent_log
+from tests.longrun.inside import Place, canonical, frames, place_of, recent_log, retained
 from tests.longrun.memo import Looks
 from tests.longrun.model import Kept, Promise
 from tests.longrun.world import DEVICE_ID, World, chain_is_whole
@@ -22,6 +23,24 @@ OFF_MS = 1500
 
 
 @dataclass
+class Calm:
+    """Frames that an operation does not touch: read back once over the same base, they need not be read again in every
+    image of it, as long as the recovery does not touch them either."""
+
+    touched: dict[str, dict[int, int]]
+    """file -> sectors that the operation's trace has."""
+    judged: set[Place] = field(default_factory=set)
+    _known: dict[Place, bool] = field(default_factory=dict)
+
+    def is_calm(self, place: Place) -> bool:
+        if place not in self._known:
+            sectors = self.touched.get(place.name, {})
+            spans = [(first // SECTOR_BYTES, -(-end // SECTOR_BYTES)) for first, end in place.spans]
+            self._known[place] = not any(first <= sector < end for sector in sectors for first, end in spans)
+        return self._known[place]
+
+
+@dataclass
 class Examined:
     violations: list[str]
     disk: SimDisk
@@ -29,15 +48,15 @@ class Examined:
     registry: Registry
     clock: SimClock
     vault: Vault | None = None
-    dump: tuple[object, ...] = ()
+    calm: "Calm" = field(default_factory=lambda: Calm({}))
 
 
 @dataclass
 class Examiner:
     world: World
     off_ms: int = OFF_MS
-    deep_checks: int = 0
-    _salt: int = field(default=0)
+    calm: Calm = field(default_factory=lambda: Calm({}))
+    """Of the operation under examination."""
 
     def examine(
         self, image: Image, memory: bytes, promise: Promise, registry: Registry, salt: str, looks: Looks | None = None
@@ -46,18 +65,16 @@ class Examiner:
         disk = SimDisk(image)
         disk.on_read = looks
         found = Examined(
-            [], disk, SimMemory(memory, self.world.site.memory_kind), registry.child(), self._clock(self.off_ms)
+            [], disk, SimMemory(memory, self.world.site.memory_kind), registry.child(), _clock(promise, self.off_ms)
         )
+        found.calm = self.calm
         found.memory.history = disk.history  # type: ignore[assignment]
         with self.history_of(found):
-            self._boot(found, salt)
+            self._boot(found, promise, salt)
             if found.vault is not None:
                 self._judge(found, promise)
         disk.on_read = None
         return found
-
-    def _clock(self, off_ms: int) -> SimClock:
-        return SimClock(self.world.clock.true_utc_ms + off_ms)
 
     @contextmanager
     def history_of(self, found: Examined) -> Iterator[None]:
@@ -69,8 +86,9 @@ class Examiner:
         finally:
             self.world.ideal.registry = before
 
-    def _boot(self, found: Examined, salt: str) -> None:
-        parts = self.world.parts(found.disk, found.memory, found.clock, salt)
+    def _boot(self, found: Examined, promise: Promise, salt: str) -> None:
+        assert promise.rtc is not None
+        parts = self.world.parts(found.disk, found.memory, found.clock, promise.rtc.beside(found.clock), salt)
         try:
             found.vault = Vault.open(parts, simulation=True)
         except NoRoot as error:
@@ -81,7 +99,7 @@ class Examiner:
     def _judge(self, found: Examined, promise: Promise) -> None:
         assert found.vault is not None
         try:
-            found.violations += judge(self.world, found.vault, found.memory.content, found.registry, promise)
+            found.violations += judge(self.world, found, promise)
         except (VaultError, AssertionError, OSError, ValueError, LookupError) as error:
             found.violations.append(f"I1 CLOSED-DURABLE: reading back failed: {type(error).__name__}: {error}")
 
@@ -89,15 +107,14 @@ class Examiner:
 
     def deepen(self, found: Examined, promise: Promise, salt: str) -> None:
         """I23 (a second boot rebuilds the same state) and life after recovery: calls, an opt-out, a midnight."""
-        self.deep_checks += 1
         assert found.vault is not None
         with self.history_of(found):
             dump = canonical(found.vault)
             again = Examined(
-                [], SimDisk(found.disk.image()), found.memory, found.registry, self._clock(2 * self.off_ms)
+                [], SimDisk(found.disk.image()), found.memory, found.registry, _clock(promise, 2 * self.off_ms)
             )
             again.memory.history = again.disk.history  # type: ignore[assignment]
-            self._boot(again, salt + "/again")
+            self._boot(again, promise, salt + "/again")
             found.violations += [f"second boot: {text}" for text in again.violations]
             if again.vault is None:
                 return
@@ -117,26 +134,33 @@ class Examiner:
             found.violations.append(f"I25 LIVENESS: life after recovery: {type(error).__name__}: {error}")
             return
         after = promise.without(frozenset({gone}))
-        found.violations += judge(self.world, vault, found.memory.content, found.registry, after)
+        found.violations += judge(self.world, found, after)
 
 
-def judge(world: World, vault: Vault, memory: bytes, registry: Registry, promise: Promise) -> list[str]:
-    """All that one state can show. ``memory``: the erasable memory now; the attacker has every ciphertext ever made."""
+def _clock(promise: Promise, off_ms: int) -> SimClock:
+    return SimClock(promise.true_utc_ms + off_ms)
+
+
+def judge(world: World, found: Examined, promise: Promise) -> list[str]:
+    """All that one state can show. The attacker has every ciphertext ever made and the erasable memory as it is."""
     bad: list[str] = []
+    vault, memory = found.vault, found.memory.content
+    assert vault is not None
     if sum(any(memory[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)) != 1:
         bad.append("I4 ONE-ROOT: not exactly one slot is non-zero")
     trusted = vault.now_utc_ms()
     if trusted <= promise.watermark_utc_ms:
         bad.append("I20 TIME-MONOTONE: T did not grow over the boot")
-    retained = {entry.call_id: entry for entry in vault.calls()}
-    opened = Opened(registry, memory)
+    there = {call.call_id for call in retained(vault)}
+    bad += _judge_scope(vault, promise, found.clock)
+    opened = Opened(found.registry, memory)
     for call_id in promise.gone:
-        if call_id in retained:
+        if call_id in there:
             bad.append("I5/I6/I7: a destroyed call came back")
         if opened.any_of(call_id):
             bad.append("I5/I6/I7: a destroyed call opens to the custodian's key and the flash history")
     for call in promise.calls.values():
-        bad += _judge_call(world, vault, promise, call, call.call_id in retained, opened, trusted)
+        bad += _judge_call(world, found, promise, call, call.call_id in there, opened, trusted)
     bad += _judge_log(vault, promise)
     bad += [
         f"I17 REQUEST-ONCE: order {order.hex()[:4]} forgotten"
@@ -146,8 +170,17 @@ def judge(world: World, vault: Vault, memory: bytes, registry: Registry, promise
     return bad
 
 
+def _judge_scope(vault: Vault, promise: Promise, clock: SimClock) -> Iterator[str]:
+    """I18: nothing is offered for export that any clock says is past its limit."""
+    assert promise.rtc is not None
+    claimed = promise.rtc.beside(clock).read().utc_ms or 0
+    for entry in vault.calls():
+        if not entry.held and max(vault.now_utc_ms(), claimed) >= limit_utc_ms(entry.opened_utc_ms, promise.period):
+            yield "I18 SCOPE: a call that is past its limit by a clock is offered"
+
+
 def _judge_call(
-    world: World, vault: Vault, promise: Promise, call: Kept, there: bool, opened: "Opened", trusted: int
+    world: World, found: Examined, promise: Promise, call: Kept, there: bool, opened: "Opened", trusted: int
 ) -> Iterator[str]:
     if promise.must_be_gone(call, trusted) and there:
         yield "I5 EXPIRED-GONE: a call past its limit is still retained"
@@ -159,11 +192,22 @@ def _judge_call(
         return
     if not opened.dek_of(call.call_id):
         yield "I8 HALF-ERASED-NEVER: retained, yet the custodian's key does not open it"
+    assert found.vault is not None
+    place = place_of(found.vault, call.call_id)
+    if not found.calm.is_calm(place) or found.disk.changed(place.name, place.spans):
+        yield from _judge_frames(world, found, call)
+    elif place not in found.calm.judged:
+        found.calm.judged.add(place)
+        yield from _judge_frames(world, found, call)
+
+
+def _judge_frames(world: World, found: Examined, call: Kept) -> Iterator[str]:
+    assert found.vault is not None
     written = world.frames.get(call.call_id, [])
-    frames = [bytes(frame) for frame in vault.sealed(call.call_id).frames()]
-    if len(frames) < call.frames:
-        yield f"I1/I2: {len(frames)} of {call.frames} acknowledged frames are there"
-    if frames != written[: len(frames)]:
+    read = frames(found.vault, call.call_id)
+    if len(read) < call.frames:
+        yield f"I1/I2: {len(read)} of {call.frames} acknowledged frames are there"
+    if read != written[: len(read)]:
         yield "I1/I19: frames are not those that were recorded"
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from hw.sim.disk import Image
-from tests.longrun.examine import Examined, Examiner
+from tests.longrun.examine import Calm, Examined, Examiner
 from tests.longrun.images import Crash, Trace
 from tests.longrun.memo import Looks, Memo, sectors_by_file
 from tests.longrun.model import Promise
@@ -21,10 +21,11 @@ from tests.longrun.world import World
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to look. ``nested``: cuts in each recovery that was run; ``deep_every``: second boots."""
+    """How hard to look. ``nested_every``: a recovery that was run is itself cut at one random point, and again in the
+    recovery of that; ``deep_every``: second boots and life after them."""
 
     subsets_max: int = 64
-    nested: int = 2
+    nested_every: int = 3
     deep_every: int = 24
 
 
@@ -55,6 +56,7 @@ class Explorer:
         self._rng = random.Random(seed)
         self._examiner = Examiner(world)
         self._operation = 0
+        self._run_count = 0
         self._rebase()
 
     def _rebase(self) -> None:
@@ -71,6 +73,7 @@ class Explorer:
         trace = Trace(self._base, self._memory, self.world.disk.history, self._promise)
         crashes = list(trace.crashes(self._rng, self.effort.subsets_max))
         sectors = sectors_by_file(trace.keys)
+        self._examiner.calm = Calm(sectors)
         memo = Memo()
         for crash in crashes:
             padded = _padded(crash, len(trace.keys))
@@ -80,6 +83,11 @@ class Explorer:
         if not self.world.disk.unsynced():
             self._rebase()
         self.tally.cpu_s += time.process_time() - started
+
+    def skip(self) -> None:
+        """What happened since the last call is not cut: it repeats what was."""
+        assert not self.world.disk.unsynced()
+        self._rebase()
 
     # --------------------------------------------------------------------------------------------------- in detail
 
@@ -93,8 +101,10 @@ class Explorer:
         memo.add(crash, looks.order)
         self.tally.boots += 1
         self._report(name, crash, found)
-        self._nest(name, image, crash.memory, found, promise, 1, salt)
-        if found.vault is not None and self.tally.boots % self.effort.deep_every == 0:
+        self._run_count += 1
+        if self._run_count % self.effort.nested_every == 0:
+            self._nest(name, image, crash.memory, found, promise, 1, salt)
+        if found.vault is not None and self._run_count % self.effort.deep_every == 1:
             self.tally.deep += 1
             self._examiner.deepen(found, promise, salt)
             self._report(name + " (deep)", crash, found)
@@ -106,17 +116,14 @@ class Explorer:
         if not found.disk.history or depth > 2:
             return
         trace = Trace(image, memory, found.disk.history, promise)
-        for number in range(self.effort.nested if depth == 1 else 1):
-            crash = trace.sample(self._rng)
-            crash = _padded(crash, len(trace.keys))
-            inner, deeper = trace.image(crash), f"{salt}/{number}"
-            again = self._examiner.examine(inner, crash.memory, promise, found.registry, deeper)
-            self.tally.states += 1
-            self.tally.boots += 1
-            self.tally.nested += 1
-            self._report(f"{name} (nested)", crash, again)
-            if number == 0:
-                self._nest(name, inner, crash.memory, again, promise, depth + 1, deeper)
+        crash = _padded(trace.sample(self._rng), len(trace.keys))
+        inner, deeper = trace.image(crash), f"{salt}/{depth}"
+        again = self._examiner.examine(inner, crash.memory, promise, found.registry, deeper)
+        self.tally.states += 1
+        self.tally.boots += 1
+        self.tally.nested += 1
+        self._report(f"{name} (nested)", crash, again)
+        self._nest(name, inner, crash.memory, again, promise, depth + 1, deeper)
 
     def _report(self, name: str, crash: Crash, found: Examined) -> None:
         for text in found.violations:

@@ -1,6 +1,11 @@
 """The one place where the explorer looks behind the vault's door: what a rebuild must equal, and what is saved."""
 
+from dataclasses import dataclass
+
+from firmware.store import holding
 from firmware.store.audit import AuditLine
+from firmware.store.core import Call
+from firmware.store.layout import BLOCK_BYTES
 from firmware.store.vault import Vault
 
 
@@ -41,6 +46,47 @@ def canonical(vault: Vault) -> tuple[object, ...]:
         table.period,
         core.ring.head,
     )
+
+
+def retained(vault: Vault) -> list[Call]:
+    """Calls that the device can still read, those too that a suspected clock keeps from being handed out."""
+    return list(vault._core.calls.values())
+
+
+def frames(vault: Vault, call_id: bytes) -> list[bytes]:
+    return [bytes(raw) for raw in holding.frames(vault._core, vault._core.calls[call_id])]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a call's frames lie; two equal places with untouched blocks hold the same frames."""
+
+    call_id: bytes
+    name: str
+    spans: tuple[tuple[int, int], ...]
+    """First byte and past the last."""
+    close: object
+
+
+def place_of(vault: Vault, call_id: bytes) -> Place:
+    core = vault._core
+    call = core.calls[call_id]
+    if call.day_bag is None:
+        extents = () if call.hold is None else call.hold.extents
+        blocks = [(extent.first, extent.first + extent.blocks) for extent in extents]
+        name = "hold"
+    else:
+        end = core.ring.head if call.close is None else call.close.end
+        blocks = _on_the_ring(call.first, end, core.ring.blocks)
+        name = "ring"
+    return Place(call_id, name, tuple((first * BLOCK_BYTES, end * BLOCK_BYTES) for first, end in blocks), call.close)
+
+
+def _on_the_ring(first: int, end: int, size: int) -> list[tuple[int, int]]:
+    start, length = first % size, end - first
+    if start + length <= size:
+        return [(start, start + length)]
+    return [(start, size), (0, start + length - size)]
 
 
 def idle(vault: Vault) -> bool:

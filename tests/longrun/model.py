@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from firmware.policy.retention import Period, limit_utc_ms
+from hw.sim.clock import SimRtc
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,11 @@ class Promise:
     audit_hash: bytes = bytes(32)
     orders: frozenset[bytes] = frozenset()
     latched: frozenset[int] = frozenset()
-    rows: int = 0
     pending: Pending = Pending()
+    true_utc_ms: int = 0
+    """What the time really was at this moment; nothing of the product may know."""
+    rtc: SimRtc | None = None
+    """The battery-backed clock with its faults at this moment."""
 
     def with_call(self, call: Kept) -> "Promise":
         return replace(self, calls={**self.calls, call.call_id: call})

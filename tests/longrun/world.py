@@ -23,7 +23,7 @@ from hw.sim.disk import Image, SimDisk, Write
 from hw.sim.memory import SimMemory
 from tests.longrun.ideal import Dice, IdealCiphers, Registry, public_half
 from tests.longrun.images import Acked
-from tests.longrun.inside import persisted_utc_ms, recent_log
+from tests.longrun.inside import persisted_utc_ms, recent_log, retained
 from tests.longrun.model import Kept, Pending, Promise
 
 START_UTC_MS = 1_772_409_600_000
@@ -92,16 +92,12 @@ class World:
 
     # ------------------------------------------------------------------------------------------------ the machinery
 
-    def parts(self, disk: SimDisk, memory: SimMemory, clock: SimClock, salt: str) -> VaultParts:
-        rtc = self.rtc if clock is self.clock else self._rtc_beside(clock)
+    def parts(self, disk: SimDisk, memory: SimMemory, clock: SimClock, rtc: SimRtc, salt: str) -> VaultParts:
         dice = Dice(f"{self.seed}/{salt}", self.ideal)
         return VaultParts(disk, memory, clock, rtc, dice, NoEncoder(), self.ciphers)
 
-    def _rtc_beside(self, clock: SimClock) -> SimRtc:
-        return self.rtc.beside(clock)
-
     def _provision(self) -> Vault:
-        parts = self.parts(self.disk, self.memory, self.clock, "provision")
+        parts = self.parts(self.disk, self.memory, self.clock, self.rtc, "provision")
         Vault.provision(parts, self.charter(), self.site.geometry)
         return self._open("boot-0")
 
@@ -121,7 +117,7 @@ class World:
 
     def _open(self, salt: str) -> Vault:
         self.boots += 1
-        return Vault.open(self.parts(self.disk, self.memory, self.clock, salt), simulation=True)
+        return Vault.open(self.parts(self.disk, self.memory, self.clock, self.rtc, salt), simulation=True)
 
     def begin(self, pending: Pending) -> None:
         """From here on the operation may have happened."""
@@ -142,8 +138,8 @@ class World:
         )
 
     def _set(self, promise: Promise) -> None:
-        self.promise = promise
-        self.disk.history.append(Acked(promise))  # type: ignore[arg-type]
+        self.promise = replace(promise, true_utc_ms=self.clock.true_utc_ms, rtc=self.rtc.beside(self.clock))
+        self.disk.history.append(Acked(self.promise))
 
     def _note_frames(self) -> None:
         """Frames as they were written to the ring, by call: what must be readable again."""
@@ -164,6 +160,13 @@ class World:
 
     def pass_ms(self, ms: int) -> None:
         self.clock.advance_ms(ms)
+
+    def pass_days(self, days: int) -> None:
+        """Powered time, with a tick soon after each midnight but the last."""
+        for _ in range(days - 1):
+            self.midnight()
+        now = self.now_utc_ms()
+        self.pass_ms((now // MS_PER_DAY + 1) * MS_PER_DAY - now + 1000)
 
     # ------------------------------------------------------------------------------------------------- operations
 
@@ -203,7 +206,7 @@ class World:
 
     def _without_capacity_victims(self, promise: Promise) -> Promise:
         """Whole oldest days may have gone for space: the vault says so in its log, and the calls are then gone."""
-        there = {entry.call_id for entry in self.vault.calls()}
+        there = {call.call_id for call in retained(self.vault)}
         lost = frozenset(c.call_id for c in promise.calls.values() if c.closed and c.call_id not in there)
         if lost:
             events = {line.event for line in recent_log(self.vault, promise.audit_seq)}

@@ -74,6 +74,8 @@ class Deaf:
     def hear(self, *heard: object) -> list[Event]:
         return []
 
+    def reset(self, line: int) -> None: ...
+
 
 class Bench:
     """One line (or several) and a hand on everything. Times in seconds from the start."""

@@ -7,12 +7,13 @@ python -m tests.voip.capture TRUNK INSIDE FILE
 import select
 import struct
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from firmware.policy.events import Packet, Port
-from hw.netport import NetPort
+from hw.netport import HAND_OVER_MS, NetPort
 
 PORTS = (Port.TRUNK, Port.INSIDE)
 
@@ -51,16 +52,18 @@ def write(path: Path, packets: Iterable[Packet]) -> None:
 
 
 def record(port: NetPort, file: BinaryIO) -> None:
+    """The kernel hands a block over after HAND_OVER_MS at the latest, so the last packets are still to come then."""
     file.write(head())
-    ending = False
-    while True:
-        packets = port.drain(1 << 20)
-        for packet in packets:
+    rounds_left = None
+    while rounds_left != 0:
+        for packet in port.drain(1 << 20):
             file.write(enhanced(packet))
-        if ending and not packets:
-            return
-        ready, _, _ = select.select([port, sys.stdin], [], [], 0.2)
-        ending = ending or sys.stdin in ready
+        if rounds_left is None:
+            ready, _, _ = select.select([port, sys.stdin], [], [], 0.2)
+            rounds_left = 4 if sys.stdin in ready else None
+        else:
+            time.sleep(HAND_OVER_MS / 1000)
+            rounds_left -= 1
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ was spoken is known.
 """
 
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -296,3 +297,48 @@ def replay(path: Path, settings: TrunkSettings, *, linger_us: int = 2_000_000) -
         packets += file.drain(1000)
     file.close()
     return run(settings, packets, linger_us=linger_us)
+
+
+def event_payload_type(path: Path) -> str:
+    """The payload type of the first RTP packet of a capture file."""
+    with path.open("rb") as file:
+        _, data = next(iter(dpkt.pcap.Reader(file)))
+    return str(dpkt.ethernet.Ethernet(data).data.data.data[1] & 0x7F)
+
+
+def resend_tagged(network: Network, source: Path, target: Path, vlan: int = 100) -> None:
+    """Send a capture's packets again, each into the namespace of its side, with a VLAN tag, at the same pace."""
+    file = CaptureFile(source)
+    packets = []
+    while not file.finished():
+        packets += file.drain(1000)
+    file.close()
+    lines = [
+        f"{packet.port.value} {packet.at_mono_us} "
+        + (packet.data[:12] + struct.pack("!HH", 0x8100, vlan) + packet.data[12:]).hex()
+        for packet in packets
+    ]
+    sender = (
+        "import socket, sys, time\n"
+        "wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); wire.bind(('eth0', 0))\n"
+        "began = float(sys.argv[2]); first = None\n"
+        "for line in sys.stdin:\n"
+        "    port, at, data = line.split(); first = int(at) if first is None else first\n"
+        "    time.sleep(max(0, began + (int(at) - first) / 1e6 - time.time()))\n"
+        "    port == sys.argv[1] and wire.send(bytes.fromhex(data))\n"
+    )
+    with network.capture(target):
+        began = time.time() + 0.5
+        running = [
+            subprocess.Popen(
+                ["ip", "netns", "exec", space, sys.executable, "-c", sender, port, str(began)],
+                stdin=subprocess.PIPE, text=True,
+            )
+            for space, port in ((network.caller, "trunk"), (network.agent, "inside"))
+        ]  # fmt: skip
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("\n".join(lines))
+            process.stdin.close()
+        for process in running:
+            assert process.wait(timeout=60) == 0

@@ -15,7 +15,7 @@ from firmware.policy.retention import TWO_MONTHS, Period, limit_day, utc_day
 from firmware.store.audit import AuditLine
 from firmware.store.errors import Malformed
 from firmware.units import MS_PER_DAY
-from tools.desk.callfile import CallFile, IndexEntry, read_call, read_index
+from tools.desk.callfile import CallFile, IndexEntry, check_index_entry, read_call, read_index
 from tools.desk.errors import DeskError
 from tools.desk.files import read_if_there
 from tools.desk.findings import Findings
@@ -79,7 +79,9 @@ def read_bundle(directory: Path, genesis: bytes | None, pinned: bytes | None) ->
     bundle = Bundle(directory, device_id, bytes.fromhex(directory.name), findings, chain)
     _read_order(bundle)
     _read_calls(bundle)
+    _check_index(bundle)
     _check_disclosures(bundle)
+    _check_certificates(bundle)
     return bundle
 
 
@@ -119,6 +121,30 @@ def _read_calls(bundle: Bundle) -> None:
             bundle.index += read_index(path)
         except (Malformed, DeskError) as error:
             bundle.findings.damaged(f"data/index/{path.name}", f"the index is damaged: {error}")
+
+
+def _check_index(bundle: Bundle) -> None:
+    """Entries that the recorder's signature does not cover are named and left out."""
+    sound = []
+    rows = {line.fields.get("call"): line for line in bundle.lines("CALL")}
+    for entry in bundle.index:
+        wrong = check_index_entry(entry, bundle.device_id, bundle.chain) if bundle.chain.keys else None
+        row = rows.get(entry.call_id.hex())
+        if wrong is None and row is not None and row.fields.get("line") != str(entry.line):
+            wrong = "its line is not the one in the log"
+        if wrong is None:
+            sound.append(entry)
+        else:
+            bundle.findings.unverified(f"index entry {entry.call_id.hex()}", wrong)
+    bundle.index = sound
+
+
+def _check_certificates(bundle: Bundle) -> None:
+    """Each must be a line of the log that was just verified."""
+    known = {line.raw for line in bundle.lines("DESTROYED")}
+    listed = read_if_there(bundle.directory / "data/certificates.txt", LOG_BYTES_MAX) or b""
+    if bundle.chain.lines and any(line not in known for line in listed.split(b"\n") if line):
+        bundle.findings.unverified("data/certificates.txt", "it has a certificate that is not in the log")
 
 
 def _check_disclosures(bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from firmware.policy.records import CallMeta
 from firmware.store import meta as metas
 from firmware.store.ciphers import REAL
-from firmware.store.entries import Close, Open, decode_close, decode_meta, decode_open, verify_close
+from firmware.store.entries import OUTCOMES, Close, Open, decode_close, decode_meta, decode_open, verify_close
 from firmware.store.errors import BadSeal, Malformed
 from firmware.store.frame import (
     HEADER_BYTES,
@@ -212,7 +212,7 @@ def open_pieces(
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """INDEXENTRY of FORMAT.md 10, with the META that stands before it."""
+    """INDEXENTRY of FORMAT.md 10, with the META and the CLOSE that stand before it."""
 
     call_id: bytes
     line: int
@@ -221,23 +221,37 @@ class IndexEntry:
     outcome: int
     held: int
     meta_body: bytes | None
+    close: Close
 
 
 _INDEX = struct.Struct(">16sBQQBB")
 
 
 def read_index(path: Path) -> Iterator[IndexEntry]:
-    """Raises Malformed, MediumFailed."""
-    meta: bytes | None = None
+    """Raises Malformed, MediumFailed. Nothing is verified here."""
+    before: dict[int, bytes] = {}
     for kind, body in records(read_file(path, INDEX_FILE_BYTES_MAX)):
-        if kind == RECORD_META:
-            meta = body
-        elif kind == RECORD_INDEX:
-            if len(body) != _INDEX.size:
-                raise Malformed("index entry")
-            call_id, line, opened, closed, outcome, held = _INDEX.unpack(body)
-            own = meta if meta is not None and meta[:16] == call_id else None
-            yield IndexEntry(call_id, line, opened, closed, outcome, held, own)
-            meta = None
-        else:
-            raise Malformed("record of an index")
+        if kind != RECORD_INDEX:
+            before[kind] = body
+            continue
+        if len(body) != _INDEX.size or RECORD_CLOSE not in before:
+            raise Malformed("index entry")
+        close = decode_close(before[RECORD_CLOSE])
+        yield IndexEntry(*_INDEX.unpack(body), meta_body=before.get(RECORD_META), close=close)
+        before = {}
+
+
+def check_index_entry(entry: IndexEntry, device_id: str, chain: Keychain) -> str | None:
+    """What is wrong with it; None when the recorder's signature covers what it says."""
+    key = chain.keys.get(entry.close.sign_epoch)
+    if key is None:
+        return "its signing key is not known"
+    if not verify_close(REAL, device_id, entry.close, key):
+        return "the signature of its CLOSE is wrong"
+    meta_hash = digest(entry.meta_body) if entry.meta_body is not None else bytes(32)
+    if not hmac.compare_digest(meta_hash, entry.close.meta_hash):
+        return "its META is not the one that it was closed with"
+    told = (entry.close.call_id, entry.close.closed_utc_ms, OUTCOMES.index(entry.close.outcome) + 1)
+    if told != (entry.call_id, entry.closed_utc_ms, entry.outcome):
+        return "it does not say what its CLOSE says"
+    return None

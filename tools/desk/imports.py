@@ -21,6 +21,7 @@ from firmware.units import SAMPLE_RATE_HZ
 from tools.desk import retention
 from tools.desk.bundle import (
     DEVICE_DIRECTORY,
+    ORDER_ID,
     SMALL_BYTES_MAX,
     Bundle,
     enrolled_genesis,
@@ -203,6 +204,7 @@ def _line_name(site: _Site, line: int) -> str:
 def _index(desk: Desk, bundle: Bundle, result: Imported) -> None:
     site = _site(bundle)
     newest = bundle.last_seq >= desk.library.state_seq(bundle.device_id)
+    _check_earlier_answers(desk, bundle)
     if newest:
         result.erased += _follow_fates(desk, bundle)
         for entry in bundle.index:
@@ -227,6 +229,18 @@ def _index(desk: Desk, bundle: Bundle, result: Imported) -> None:
     )
     result.answers.append(bundle.directory.name)
     result.findings += bundle.findings.items
+
+
+def _check_earlier_answers(desk: Desk, bundle: Bundle) -> None:
+    """The log says which tag manifest each earlier answer had when it was read back on the recorder."""
+    for line in bundle.lines("ANSWERED"):
+        order = line.fields.get("order", "")
+        if not ORDER_ID.fullmatch(order):
+            continue
+        earlier = retention.bag_directory(desk.home, bundle.device_id, order)
+        manifest = read_if_there(earlier / "tagmanifest-sha512.txt", SMALL_BYTES_MAX)
+        if manifest is not None and sha256(manifest).hexdigest() != line.fields.get("bag"):
+            bundle.findings.unverified(f"answer {order}", "it is not the one that left the recorder")
 
 
 def _follow_fates(desk: Desk, bundle: Bundle) -> int:

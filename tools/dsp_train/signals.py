@@ -300,3 +300,43 @@ def music(seconds: float, rng: Rng) -> Wave:
             y[at : at + length] += note * envelope * rng.uniform(0.3, 1.0)
             at += length
     return np.asarray(y * (rms(-16.0) / (np.std(y) + 1e-9)), dtype=np.float64)
+
+
+# ------------------------------------------------------------------------------------------------------------ voice
+
+
+def voice(seconds: float, rng: Rng, dbm0: float = -16.0) -> Wave:
+    """Something that moves like speech: syllables of 120 to 300 ms with gliding pitch and formants, fricatives, pauses.
+
+    Not a voice one would listen to; for tests that must not need a synthesiser. ``dbm0``: while it speaks."""
+    n = round(seconds * RATE_HZ)
+    y = np.zeros(n)
+    at, pitch = 0, float(rng.uniform(90, 240))
+    while at < n - 800:
+        length = min(int(rng.uniform(0.12, 0.3) * RATE_HZ), n - at)
+        t = np.arange(length) / RATE_HZ
+        f0 = pitch * (1.0 + rng.uniform(-0.15, 0.15) + rng.uniform(-0.6, 0.6) * t)
+        formants = [rng.uniform(250, 850), rng.uniform(850, 2300), rng.uniform(2300, 3200)]
+        phase = 2.0 * np.pi * np.cumsum(f0) / RATE_HZ
+        syllable = np.zeros(length)
+        for h in range(1, int(3600 / pitch)):
+            f = h * pitch
+            gain = sum(1.0 / (1.0 + ((f - c) / (60.0 + 0.06 * c)) ** 2) / (1 + i) for i, c in enumerate(formants))
+            syllable += (gain + 0.01) * np.sin(h * phase + rng.uniform(0, 6.28))
+        edge = min(length // 3, 320)
+        shape = np.ones(length)
+        shape[:edge] = np.linspace(0, 1, edge)
+        shape[-edge:] = np.linspace(1, 0, edge)
+        level = 10.0 ** (rng.uniform(-8, 0) / 20.0)
+        y[at : at + length] += syllable * shape * level / (np.std(syllable) + 1e-9)
+        at += length
+        if rng.random() < 0.3 and at < n - 1600:
+            hiss = rng.standard_normal(int(rng.uniform(0.04, 0.1) * RATE_HZ))
+            hiss = np.diff(hiss, prepend=0.0) * 0.2
+            y[at : at + len(hiss)] += hiss[: n - at]
+            at += len(hiss)
+        if rng.random() < 0.15:
+            at += int(rng.uniform(0.2, 0.9) * RATE_HZ)
+            pitch = float(rng.uniform(90, 240)) if rng.random() < 0.2 else pitch
+    active = y[np.abs(y) > 0]
+    return np.asarray(y * (rms(dbm0) / (np.std(active) + 1e-9)), dtype=np.float64)

@@ -1,0 +1,266 @@
+"""What the explored devices live through. Each workload yields the name of every operation once it is acknowledged.
+
+Together they contain every operation of the vault and every scenario that the storage design names as a trap.
+"""
+
+from collections.abc import Callable, Iterator
+
+from firmware.units import MS_PER_DAY
+from tests.longrun.world import Site, World
+
+HOUR_MS = 3_600_000
+SKIP = ""
+"""Yielded instead of a name: what happened repeats what was cut elsewhere."""
+Workload = Callable[[World], Iterator[str]]
+
+
+def everyday(world: World) -> Iterator[str]:
+    """Calls on two lines, gaps, rows, ticks, a midnight in a call."""
+    first = world.open_call(0)
+    yield "open call"
+    world.append(first)
+    yield "append frame"
+    second = world.open_call(1)
+    yield "open call on the other line"
+    world.gap(first)
+    yield "append gap"
+    world.append(second, blocks=3)
+    yield "append large frame"
+    world.close(first)
+    yield "close call"
+    world.row()
+    yield "ledger row alone"
+    world.midnight()
+    yield "midnight in a call: the signing keys change hands"
+    world.append(second)
+    yield "append after midnight"
+    world.close(second)
+    yield "close call of yesterday"
+    world.tick()
+    yield "tick"
+
+
+def opt_outs(world: World) -> Iterator[str]:
+    """During the call, after it, of a provisionally held one, beside another call in the same bag."""
+    other = world.open_call(1)
+    world.append(other)
+    running = world.open_call(0)
+    world.append(running)
+    yield "two calls"
+    world.opt_out(running)
+    yield "opt-out of a running call"
+    world.on_hook(0)
+    yield "latch lifted"
+    closed = world.call(0)
+    yield "a whole call"
+    world.opt_out(closed)
+    yield "opt-out of a closed call"
+    world.tick()
+    yield "overwriting after opt-outs (R5)"
+    world.on_hook(0)
+    held = world.call(0, frames=2)
+    world.keep(held)
+    yield "KEEP"
+    world.opt_out(held)
+    yield "opt-out of a provisionally held call, over both bags"
+    world.tick()
+    yield "overwriting ring and hold area (R5)"
+    world.append(other)
+    world.close(other)
+    yield "the other call goes on"
+
+
+def holds(world: World) -> Iterator[str]:
+    """Every change of a hold, over expiry and midnight; a release after the limit destroys."""
+    held, plain, lapsing = world.call(0, frames=2), world.call(1), world.call(0)
+    yield "three calls"
+    running = world.open_call(0)
+    world.append(running)
+    world.keep(running)
+    yield "KEEP on a running call"
+    world.close(running)
+    yield "close of a call that is to be kept"
+    world.hold(held)
+    yield "HOLD order"
+    world.keep(lapsing)
+    yield "a second provisional hold"
+    world.extend(held)
+    yield "EXTEND order"
+    world.confirm(running)
+    yield "CONFIRM order"
+    world.midnight()
+    yield "midnight re-keys the holds"
+    world.pass_days(13)
+    yield SKIP
+    world.pass_days(1)
+    world.tick()
+    yield "a provisional hold lapses"
+    world.pass_days(46)
+    yield SKIP
+    world.pass_days(1)
+    world.tick()
+    yield "expiry around held calls"
+    world.release(held)
+    yield "RELEASE past the limit"
+    world.tick()
+    yield "overwriting the hold area"
+    assert plain not in world.promise.calls
+    assert running in world.promise.calls
+
+
+def erasures(world: World) -> Iterator[str]:
+    """ERASE, orders, keys, documents, log lines."""
+    gone, kept = world.call(0), world.call(0)
+    yield "two calls"
+    world.order(b"o" * 16)
+    yield "order remembered"
+    world.log()
+    yield "DISCLOSE line"
+    world.erase(gone)
+    yield "ERASE order"
+    world.change_keys()
+    yield "keys changed"
+    world.document("site", b"S" * 3000)
+    yield "document"
+    world.document("site", b"T" * 5000)
+    yield "document replaced"
+    world.order(b"p" * 16)
+    yield "second order"
+    world.hold(kept)
+    world.release(kept)
+    yield "hold and release before the limit"
+
+
+def expiry(world: World) -> Iterator[str]:
+    """Days that reach their limit: at midnight, at a boot after two weeks off, two days at once."""
+    for _ in range(3):
+        world.call(0)
+        world.midnight()
+    yield "three days of calls"
+    world.pass_days(56)
+    yield SKIP
+    world.midnight()
+    yield "the night before the first limit"
+    world.pass_days(2)
+    world.tick()
+    yield "first day expires"
+    world.power_cut()
+    yield "cut"
+    world.boot()
+    yield "boot"
+    world.call(1)
+    world.midnight()
+    yield "another day"
+
+
+def interrupted(world: World) -> Iterator[str]:
+    """Cuts in calls, a second reboot after one, an opt-out of the interrupted call."""
+    first = world.open_call(0)
+    world.append(first)
+    world.append(first)
+    yield "a call with two frames"
+    world.power_cut(5 * 60_000)
+    yield "cut in the call"
+    world.boot()
+    yield "boot closes the interrupted call"
+    world.power_cut(2000)
+    yield "cut again"
+    world.boot()
+    yield "second reboot after an interrupted call"
+    world.opt_out(first)
+    yield "opt-out of the interrupted call"
+    world.on_hook(0)
+    empty = world.open_call(0)
+    kept = world.open_call(1)
+    world.append(kept)
+    world.keep(kept)
+    yield "a call without a frame, one with KEEP pressed"
+    world.power_cut(2000)
+    yield "cut in both"
+    world.boot()
+    yield "boot closes both and carries KEEP out"
+    assert empty in world.promise.calls
+    world.opt_out(kept)
+    yield "opt-out beats the provisional hold"
+
+
+def full_ring(world: World) -> Iterator[str]:
+    """The ring wraps, whole oldest days go for space, zones are zeroed before they are used again."""
+    for day in range(3):
+        for _ in range(3):
+            call = world.open_call(0)
+            for _ in range(3):
+                world.append(call, blocks=4)
+            world.close(call)
+        if day == 0:
+            held = call
+            world.hold(held)
+        world.midnight()
+    yield "three days of calls"
+    for _ in range(5):
+        call = world.open_call(0)
+        for _ in range(4):
+            world.append(call, blocks=4)
+            yield "append in a ring that is filling"
+        world.close(call)
+    yield "the oldest day went for space"
+    world.midnight()
+    world.call(1)
+    yield "after the wrap"
+    assert held in world.promise.calls
+
+
+def bad_clock(world: World) -> Iterator[str]:
+    """A jump of two months at boot, its TIME order; a dead clock; +71 h at each of many boots."""
+    call = world.call(0)
+    yield "a call"
+    world.rtc.jump_ms(61 * MS_PER_DAY)
+    world.power_cut(1000)
+    world.boot()
+    yield "boot with a clock two months ahead"
+    assert call in world.promise.calls
+    world.settle_time(world.clock.true_utc_ms)
+    yield "a TIME order disproves the clock"
+    world.rtc.jump_ms(-61 * MS_PER_DAY)
+    world.rtc.silent = True
+    world.power_cut(HOUR_MS)
+    world.boot()
+    yield "boot without a clock"
+    world.pass_ms(6 * 60_000)
+    world.tick()
+    yield "time is persisted while suspect"
+    world.rtc.silent = False
+    world.pass_ms(60_000)
+    world.tick()
+    yield "the clock is back"
+    for _ in range(21):
+        world.rtc.jump_ms(71 * HOUR_MS)
+        world.power_cut(1000)
+        world.boot()
+    yield "71 hours ahead at each of 21 boots"
+    assert call in world.promise.calls, "I22 CLOCK-NO-WIPE"
+
+
+def full_bag(world: World) -> Iterator[str]:
+    """More calls than one bag of this size takes: a second bag of the day, rewriting a full bag."""
+    calls = [world.call(number & 1) for number in range(14)]
+    yield "fourteen calls in small bags"
+    world.opt_out(calls[0])
+    yield "opt-out in the first bag"
+    world.opt_out(calls[-1])
+    yield "opt-out in the last bag"
+    world.midnight()
+    yield "midnight with two bags"
+
+
+ALL: dict[str, tuple[Workload, Site]] = {
+    "everyday": (everyday, Site()),
+    "opt-outs": (opt_outs, Site()),
+    "holds": (holds, Site()),
+    "erasures": (erasures, Site()),
+    "expiry": (expiry, Site()),
+    "interrupted": (interrupted, Site()),
+    "full ring": (full_ring, Site()),
+    "bad clock": (bad_clock, Site()),
+    "full bag": (full_bag, Site()),
+}
