@@ -27,11 +27,8 @@ packets and a half at 20 ms)."""
 
 RESYNC_SAMPLES = 8000
 """1 s between RTP time and arrival: RTP time is not believed any more. At 50 ppm of clock difference this is reached
-after 5.5 h. What would land before the last cut is anchored anew as well, so that a sender whose RTP time stood still
+after 5.5 h, and a sender that counts from the beginning again is heard at once. What would land before the last cut is anchored anew as well, so that a sender whose RTP time stood still
 in a pause is heard again with its first packet."""
-
-BEHIND_MAX = 16
-"""So many packets from the past in a row are late ones; more are a sender that began anew, counting from lower."""
 
 SILENCE_SAMPLES_MAX = 8000 * 3600
 EVENT_IDLE_US = 300_000
@@ -116,7 +113,6 @@ class Track:
         self._stamp = 0
         self._position = 0
         self._started = False
-        self._behind = 0
         self._quiet: Coding | None = None
         self._coding: Coding | None = None
         self._event: _Event | None = None
@@ -167,7 +163,6 @@ class Track:
         self._sequence = (sequence + 1) & 0xFFFF
         self._stamp = (stamp + samples * coding.clock) & 0xFFFFFFFF
         self._position = position + samples
-        self._behind = 0
         self._quiet = None
         self._coding = coding
 
@@ -195,7 +190,6 @@ class Track:
         self._sequence = sequence
         self._stamp = stamp
         self._started = True
-        self._behind = 0
 
     def _place(self, sequence: int, stamp: int, samples: int, coding: Coding, at_mono_us: int) -> int | None:
         """The position of a packet that does not simply follow; None for an exact duplicate of the one before."""
@@ -206,20 +200,17 @@ class Track:
         position = self._position + moved
         if steps == 0xFFFF and moved == -samples:
             return None
-        if steps >= HALF_SEQUENCE and moved < 0:
-            self._behind += 1
-            if self._behind <= BEHIND_MAX:
-                return position
-        if steps >= HALF_SEQUENCE or position < self._cut or self._is_far(position, at_mono_us):
+        far = abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES
+        late = steps >= HALF_SEQUENCE and moved < 0 and not far
+        if late:
+            return position
+        if far or steps >= HALF_SEQUENCE or position < self._cut:
             self._anchor(sequence, stamp, at_mono_us)
             return self._position
         if steps == 0 and 0 < moved <= SILENCE_SAMPLES_MAX:
             self._append(self._position, moved, self._coding or coding, None)
         self._ordered = self._ordered and moved >= 0
         return position
-
-    def _is_far(self, position: int, at_mono_us: int) -> bool:
-        return abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES
 
     # ---------------------------------------------------------------------------------- what is not a voice packet
 
