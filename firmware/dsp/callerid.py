@@ -32,6 +32,9 @@ EARLY_SHARE_MIN = 0.40
 """The same for the first half of the word, which is the same in all words: a burst at 0 dB SNR has 0.6 +- 0.08."""
 
 SYNC_SPAN = int(fsk_templates.SYNC_BITS * fsk_templates.BIT) + 2
+FLUSHED_SAMPLES = BAND_TAPS + LEVEL_SAMPLES + SYNC_SPAN
+"""After so many zeros there is nothing left in the filters and the search."""
+
 GROUP_SAMPLES = 40
 """Peaks within 5 ms are one place; the better two are tried."""
 
@@ -51,6 +54,7 @@ class FskReceiver:
         self._raw = History(lines, LEVEL_SAMPLES)
         self._level = History(lines, HISTORY_SAMPLES)
         self._searched = 0
+        self._zeros = 0
         self._decoders: list[list[Decoder]] = [[] for _ in range(lines)]
         self._read_until = [0] * lines
         self.delay = self._fir.delay + LEVEL_SAMPLES // 2
@@ -58,7 +62,8 @@ class FskReceiver:
     def feed(self, x: Signal) -> list[tuple[int, Reading]]:
         """float32 [lines, n] in counts."""
         assert x.shape[1] <= SAMPLE_RATE_HZ
-        if not x.any():
+        self._zeros = self._zeros + x.shape[1] if not x.any() else 0
+        if self._zeros > x.shape[1] + FLUSHED_SAMPLES:
             return self._silence(x)
         self._raw.append(self._fir.feed(x))
         self._level.append(self._levelled(x.shape[1]))
@@ -76,9 +81,7 @@ class FskReceiver:
         return sample - self.delay
 
     def _silence(self, x: Signal) -> list[tuple[int, Reading]]:
-        """No line may be heard: time passes, nothing is computed. The filter's tail is lost, a sync word cannot be."""
-        for line in range(self._lines):
-            self._fir.reset(line)
+        """No line is heard and everything before has passed the filters: time passes, nothing is computed."""
         self._raw.append(x)
         self._level.append(x)
         self._searched = max(self._searched, self._level.end - SYNC_SPAN)

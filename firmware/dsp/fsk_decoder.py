@@ -140,10 +140,11 @@ class Decoder:
         if offset is None:
             return []
         first = self.sync.sample + SYNC_MARKS * BIT
+        # whole per cents first: their templates are already there, and nearly all that is no message ends here
+        if self._fit((self.sync.standard, 4 * round(offset / 4), 0, 0), first) < PROBE_FIT_MIN:
+            return []
         plain = (self.sync.standard, offset, 0, 0)
         ranked = [(self._fit(plain, first), plain)]
-        if ranked[0][0] < PROBE_FIT_MIN:
-            return []
         if ranked[0][0] < PROBE_FIT_GOOD:
             keys = [(self.sync.standard, offset, rate, 0) for rate in RATE_PROBES]
             ranked += [(self._fit(key, first), key) for key in keys]

@@ -60,7 +60,8 @@ _TELEPHONE_BAND = sinc_taps(300.0, 3400.0, RATE_HZ, 161, 6.0)
 
 def decimate(x: Wave) -> Wave:
     """48 kHz to 8 kHz, delay removed."""
-    return convolve(x, _DECIMATOR)[::OVERSAMPLING].copy()
+    out: Wave = convolve(x, _DECIMATOR)[::OVERSAMPLING].copy()
+    return out
 
 
 def silence(seconds: float) -> Wave:

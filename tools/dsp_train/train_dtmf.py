@@ -194,9 +194,8 @@ def report(weights: dict[str, NDArray[np.float64]], held: dict[str, Rows], minut
                 print(f"{name} > {threshold:+.0f}: found {found:.2f} %, wrong bursts taken {wrong:.2f} %")
             else:
                 hour = 60.0 / max(minutes[name], 1e-9)
-                print(
-                    f"{name} > {threshold:+.0f}: {hour * (over & long).sum():.2f} keys, {hour * over.sum():.2f} bursts an hour"
-                )
+                keys, bursts = hour * (over & long).sum(), hour * over.sum()
+                print(f"{name} > {threshold:+.0f}: {keys:.2f} keys, {bursts:.2f} bursts an hour")
 
 
 def write(weights: dict[str, NDArray[np.float64]], path: Path) -> None:
@@ -253,10 +252,10 @@ def material(scale: float, keep: Path | None) -> dict[str, dict[str, Rows]]:
         "held": data(HELD_SEED, HELD_LANGUAGES, strings // 3, minutes),
     }
     if keep is not None:
-        np.savez(
-            keep,
-            **{f"{p}|{n}|{c}": v for p, s in sets.items() for n, r in s.items() for c, v in zip("xy", r, strict=True)},
-        )
+        named = {
+            f"{p}|{n}|{c}": v for p, part in sets.items() for n, r in part.items() for c, v in zip("xy", r, strict=True)
+        }
+        np.savez(keep, allow_pickle=False, **named)
     return sets
 
 
