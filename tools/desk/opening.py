@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware.store.errors import BadSeal, Malformed
+from firmware.store.frame import Piece
 from tools.desk import audio, retention
 from tools.desk.bundle import LOG_BYTES_MAX
 from tools.desk.callfile import open_pieces, read_call
@@ -14,16 +15,18 @@ from tools.desk.findings import Finding, Findings
 from tools.desk.home import Device
 from tools.desk.keychain import AUDIT_LOG, follow, genesis_of
 from tools.desk.library import CallRow
+from tools.desk.spans import Span, silent_spans
 
 
 @dataclass(frozen=True)
 class Heard:
     """``axis``: int16, sample 0 the answer, at ``row.rate_hz``. ``findings``: what of it is not sound; those stretches
-    are silence."""
+    are silence. ``silent``: every stretch without sound, with its reason."""
 
     row: CallRow
     axis: audio.Sound
     findings: tuple[Finding, ...]
+    silent: tuple[Span, ...] = ()
 
 
 def hear(desk: Desk, call_id: str, use: str) -> Heard:
@@ -33,18 +36,19 @@ def hear(desk: Desk, call_id: str, use: str) -> Heard:
         raise NotFound("This call is known from an index only; write an export order for it to hear it.")
     directory = retention.bag_directory(desk.home, row.device, row.bag)
     findings = Findings()
-    axis = _axis(desk, row, directory, findings)
+    pieces = _pieces(desk, row, directory, findings)
+    axis = audio.assemble(pieces, row.samples)
+    silent = silent_spans(pieces, len(axis), damaged=bool(findings))
     desk.home.log.append("HEARD", desk.now_utc_ms, {"call": row.call_id, "by": desk.home.role, "use": use})
-    return Heard(row, axis, tuple(findings.items))
+    return Heard(row, axis, tuple(findings.items), silent)
 
 
-def _axis(desk: Desk, row: CallRow, directory: Path, findings: Findings) -> audio.Sound:
+def _pieces(desk: Desk, row: CallRow, directory: Path, findings: Findings) -> list[Piece]:
     device: Device = desk.home.find_device(row.device)
     log = read_file(directory / AUDIT_LOG, LOG_BYTES_MAX)
     chain = follow(log, row.device, device.genesis_public or genesis_of(log), device.fingerprint, findings)
     try:
         call = read_call(directory / "data" / f"{row.file_number}.key")
-        pieces = list(open_pieces(call, row.device, chain, desk.person, findings))
+        return list(open_pieces(call, row.device, chain, desk.person, findings))
     except (Malformed, BadSeal):
         raise Damaged("The copy of this call does not open; import its stick again.") from None
-    return audio.assemble(pieces, row.samples)
