@@ -6,6 +6,7 @@ silent for 1.5 s is killed, whatever it hangs in, and started again, at once and
 device is back.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -45,6 +47,7 @@ CLOSE_S_MAX = 1.0
 
 _SAFE = "What was recorded is kept. Push its plug home; it is opened again by itself."
 
+PIPE_BYTES = 1 << 20
 READ_BYTES = 1 << 18
 RATES_HZ = (8_000, 16_000, 48_000)
 
@@ -80,22 +83,28 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "JACK_NO_START_SERVER": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**os.environ, "JACK_NO_START_SERVER": "1", "PYTHONPATH": _import_path()},
             )
         assert self._process.stdout is not None
         self._records = self._process.stdout
         os.set_blocking(self._records.fileno(), False)
+        with suppress(PermissionError):  # past the user's share of pipe memory: a smaller one works, with more stalls
+            fcntl.fcntl(self._records, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._capacity_bytes = fcntl.fcntl(self._records, fcntl.F_GETPIPE_SZ)
         self._pending = bytearray()
         self.ended = False
+        self.behind = False
+        """Whether more may be waiting than the last ``read`` could see: the recorder was away."""
 
     def read(self) -> list[tuple[bytes, int, int, bytes]]:
         """The records that are there now: kind, mono_us, index, payload."""
+        had_bytes = len(self._pending)
         try:
             while chunk := os.read(self._records.fileno(), READ_BYTES):
                 self._pending += chunk
             self.ended = True
         except BlockingIOError:
-            pass
+            self.behind = len(self._pending) - had_bytes > self._capacity_bytes // 2
         records, start = [], 0
         while len(self._pending) - start >= portaudio.RECORD.size:
             kind, length, mono_us, index = portaudio.RECORD.unpack_from(self._pending, start)
@@ -125,6 +134,12 @@ class _Process:
         """For its end, which a hanging driver may keep from coming."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
+
+
+def _import_path() -> str:
+    """The sound process finds this package from any working directory, and the rest where we find it."""
+    root = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 class PortAudioCodec:
@@ -282,9 +297,14 @@ class PortAudioCodec:
         self._failures += 1
 
     def _silent_us(self) -> float:
-        """Age of the newest callback that brought samples; endless where the device is not open."""
-        if not self._heard or self._axis.accepted_mono_us is None:
+        """Age of the newest callback that brought samples; endless where the device is not open.
+
+        Unknown, and taken as none, while the recorder is catching up: the newest has not been read yet.
+        """
+        if self._process is None or not self._heard or self._axis.accepted_mono_us is None:
             return math.inf
+        if self._process.behind:
+            return 0
         return self._clock.mono_us() - self._axis.accepted_mono_us
 
     def _end_plays(self, now_mono_us: int) -> None:
