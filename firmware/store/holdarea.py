@@ -32,19 +32,8 @@ class HoldArea:
     def quota(self, taken: Sequence[Extent]) -> Quota:
         return Quota(self.blocks * BLOCK_BYTES, sum(extent.blocks for extent in taken) * BLOCK_BYTES)
 
-    def plan(self, frame_blocks: Sequence[int], taken: Iterable[Extent]) -> list[tuple[Extent, int]] | None:
-        """Runs for these frames in order, each with its number of frames: whole frames only. None: there is no room."""
-        plan: list[tuple[Extent, int]] = []
-        left = list(frame_blocks)
-        for gap in self.free(taken):
-            used, count = 0, 0
-            while count < len(left) and used + left[count] <= gap.blocks:
-                used += left[count]
-                count += 1
-            if count:
-                plan.append((Extent(gap.first, used), count))
-                left = left[count:]
-        return None if left or len(plan) > EXTENTS_MAX else plan
+    def places(self, taken: Iterable[Extent]) -> "Places":
+        return Places(self.free(taken))
 
     def write(self, first_block: int, frame: bytes) -> None:
         """Raises CardFailed."""
@@ -67,3 +56,28 @@ class HoldArea:
         except Malformed:
             return None
         return self._card.try_read(FILE, at * BLOCK_BYTES, min(header.blocks, end - at) * BLOCK_BYTES)
+
+
+class Places:
+    """Places whole frames one after the other into the gaps, first fit, never going back."""
+
+    def __init__(self, gaps: Iterable[Extent]) -> None:
+        self._gaps = list(gaps)
+        self.extents: list[Extent] = []
+
+    def take(self, blocks: int) -> int | None:
+        """The first block for a frame of ``blocks``; None: there is no room."""
+        while self._gaps and self._gaps[0].blocks < blocks:
+            self._gaps.pop(0)
+        if not self._gaps:
+            return None
+        gap = self._gaps[0]
+        self._gaps[0] = Extent(gap.first + blocks, gap.blocks - blocks)
+        last = self.extents[-1] if self.extents else None
+        if last is not None and last.first + last.blocks == gap.first:
+            self.extents[-1] = Extent(last.first, last.blocks + blocks)
+        elif len(self.extents) == EXTENTS_MAX:
+            return None
+        else:
+            self.extents.append(Extent(gap.first, blocks))
+        return gap.first

@@ -243,18 +243,18 @@ def _frame_blocks(core: Core, call: Call) -> list[int]:
 
 
 def _copy(core: Core, call: Call) -> tuple[Extent, ...] | None:
-    """The ciphertext into the hold area. A damaged frame is copied as it is; the reader names it."""
-    plan = core.hold_area.plan(_frame_blocks(core, call), taken(core))
-    if plan is None or not _bag_left(core):
+    """The ciphertext into the hold area; None: there is no room. A damaged frame is copied as it is; the reader names
+    it."""
+    places = core.hold_area.places(taken(core))
+    if not _bag_left(core) or None in [places.take(blocks) for blocks in _frame_blocks(core, call)]:
         return None
-    frames = ring_frames(core, call)
-    for extent, count in plan:
-        at = extent.first
-        for _ in range(count):
-            raw = next(frames)
-            core.hold_area.write(at, raw)
-            at += len(raw) // BLOCK_BYTES
-    return tuple(extent for extent, _ in plan)
+    places = core.hold_area.places(taken(core))
+    for raw in ring_frames(core, call):
+        first_block = places.take(len(raw) // BLOCK_BYTES)
+        if first_block is None:
+            return None
+        core.hold_area.write(first_block, raw)
+    return tuple(places.extents)
 
 
 def ring_frames(core: Core, call: Call) -> Iterator[bytes]:
