@@ -27,8 +27,10 @@ packets and a half at 20 ms)."""
 
 RESYNC_SAMPLES = 8000
 """1 s between RTP time and arrival: RTP time is not believed any more. At 50 ppm of clock difference this is reached
-after 5.5 h, and a sender that counts from the beginning again is heard at once. What would land before the last cut is anchored anew as well, so that a sender whose RTP time stood still
+after 5.5 h. What would land before the last cut is anchored anew as well, so that a sender whose RTP time stood still
 in a pause is heard again with its first packet."""
+
+LATE_RUN_MAX = 4
 
 SILENCE_SAMPLES_MAX = 8000 * 3600
 EVENT_IDLE_US = 300_000
@@ -113,6 +115,8 @@ class Track:
         self._stamp = 0
         self._position = 0
         self._started = False
+        self._late_next = -1
+        self._late_run = 0
         self._quiet: Coding | None = None
         self._coding: Coding | None = None
         self._event: _Event | None = None
@@ -201,8 +205,8 @@ class Track:
         if steps == 0xFFFF and moved == -samples:
             return None
         far = abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES
-        late = steps >= HALF_SEQUENCE and moved < 0 and not far
-        if late:
+        late = steps >= HALF_SEQUENCE and moved < 0 and not far and coding is self._coding
+        if late and not self._restarts(sequence):
             return position
         if far or steps >= HALF_SEQUENCE or position < self._cut:
             self._anchor(sequence, stamp, at_mono_us)
@@ -211,6 +215,12 @@ class Track:
             self._append(self._position, moved, self._coding or coding, None)
         self._ordered = self._ordered and moved >= 0
         return position
+
+    def _restarts(self, sequence: int) -> bool:
+        """Late packets are single; several in sequence are a sender that counts from lower again."""
+        self._late_run = self._late_run + 1 if sequence == self._late_next else 1
+        self._late_next = (sequence + 1) & 0xFFFF
+        return self._late_run > LATE_RUN_MAX
 
     # ---------------------------------------------------------------------------------- what is not a voice packet
 
