@@ -202,15 +202,21 @@ class SimDisk:
             raise OSError(errno.EIO, "the file is shorter than it was made", name)
 
     def _run(self, name: str, first: int, last: int) -> bytes:
-        """Sectors as reads show them, joined; fast where only the base has something."""
-        over = self._over.get(name, _NOTHING)
-        if self._shown or self._cached.get(name) or _touches(over, first, last):
-            return b"".join([self._sector(name, sector) for sector in range(first, last)])
+        """Sectors as reads show them, joined: the base's, remembered, with what lies over them patched in."""
         found = self._runs.get((name, first, last))
         if found is None:
             base = self._base.get(name, _NOTHING)
             found = self._runs[name, first, last] = b"".join([base.get(s, _ZEROS) for s in range(first, last)])
-        return found
+        differing = [s for s in self._over.get(name, _NOTHING) if first <= s < last]
+        differing += [s for s in self._cached.get(name, _NOTHING) if first <= s < last]
+        differing += [s for file, s in self._shown if file == name and first <= s < last]
+        if not differing:
+            return found
+        patched = bytearray(found)
+        for sector in differing:
+            at = (sector - first) * SECTOR_BYTES
+            patched[at : at + SECTOR_BYTES] = self._sector(name, sector)
+        return bytes(patched)
 
     def _sector(self, name: str, sector: int) -> bytes:
         cached = self._cached.get(name)
@@ -257,12 +263,6 @@ class SimDisk:
                 self._settle((name, sector), versions[-1])
             else:
                 self._shown[name, sector] = versions[-1]
-
-
-def _touches(sectors: Mapping[int, bytes], first: int, last: int) -> bool:
-    if last - first < len(sectors):
-        return any(sector in sectors for sector in range(first, last))
-    return any(first <= sector < last for sector in sectors)
 
 
 def sectors_of(offset: int, data: bytes, old: Callable[[int], bytes]) -> list[tuple[int, bytes]]:

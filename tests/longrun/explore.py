@@ -25,7 +25,7 @@ class Effort:
     recovery of that; ``deep_every``: second boots and life after them."""
 
     subsets_max: int = 64
-    nested_every: int = 3
+    nested_every: int = 6
     deep_every: int = 24
 
 

@@ -20,6 +20,7 @@ from firmware.store.ciphers import Bytes, RealCiphers
 from firmware.store.errors import BadSeal
 
 TOKEN_BYTES_MIN = 16
+PREFIX_BYTES = 8
 ROOT_BYTES = 24
 
 
@@ -54,7 +55,8 @@ class Registry:
     records: dict[bytes, list[Record]] = field(default_factory=dict)
     hpke: dict[bytes, Sealed] = field(default_factory=dict)
     nonces: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
-    tokens: dict[bytes, None] = field(default_factory=dict)
+    tokens: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """By their first bytes, so that a text is searched for all of them at once."""
     seeds: dict[bytes, bytes] = field(default_factory=dict)
 
     def child(self) -> "Registry":
@@ -103,17 +105,27 @@ class Registry:
                     todo += self._inside(record)
         return frozenset(infos)
 
+    def add_token(self, token: bytes) -> None:
+        self.tokens.setdefault(token[:PREFIX_BYTES], []).append(token)
+
     def _inside(self, record: Record) -> frozenset[bytes]:
         """Secrets in a plaintext. A token drawn later cannot be in it, so the answer never changes."""
         if record.tokens is None:
-            text = record.plaintext
-            record.tokens = frozenset(token for registry in self.line() for token in registry.tokens if token in text)
+            found: list[bytes] = []
+            for registry in self.line():
+                found += registry.tokens_in(record.plaintext)
+            record.tokens = frozenset(found)
         return record.tokens
 
-    def secrets(self) -> Iterator[bytes]:
-        """Roots, keys, DEKs, seeds: nothing of this may be readable in what is written (I11)."""
-        for registry in self.line():
-            yield from (token for token in registry.tokens if token not in registry.hpke)
+    def tokens_in(self, text: bytes) -> Iterator[bytes]:
+        tokens = self.tokens
+        if len(tokens) * 3 < len(text):
+            yield from (token for found in tokens.values() for token in found if token in text)
+            return
+        for at in range(len(text) - PREFIX_BYTES + 1):
+            prefix = text[at : at + PREFIX_BYTES]
+            if prefix in tokens:
+                yield from (token for token in tokens[prefix] if text.startswith(token, at))
 
 
 class IdealCiphers:
@@ -159,7 +171,7 @@ class IdealCiphers:
         enc = blake2b(public_key + info, key=bytes(plaintext)[:32], digest_size=32).digest()
         sealed = enc + self._real.seal(_public(enc + public_key), bytes(12), plaintext, info)
         self.registry.hpke[sealed] = Sealed(sealed, bytes(plaintext), info)
-        self.registry.tokens[sealed] = None
+        self.registry.add_token(sealed)
         return sealed
 
     def hpke_open(self, suite: int, private_key: bytes, sealed: bytes, info: bytes) -> bytes:
@@ -194,5 +206,5 @@ class Dice:
     def __call__(self, count: int) -> bytes:
         drawn = self._rng.randbytes(count)
         if count >= TOKEN_BYTES_MIN:
-            self._ciphers.registry.tokens[drawn] = None
+            self._ciphers.registry.add_token(drawn)
         return drawn

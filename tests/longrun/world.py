@@ -23,6 +23,7 @@ from hw.sim.disk import Image, SimDisk, Write
 from hw.sim.memory import SimMemory
 from tests.longrun.ideal import Dice, IdealCiphers, Registry, public_half
 from tests.longrun.images import Acked
+from tests.longrun.inside import frames as frames_of
 from tests.longrun.inside import persisted_utc_ms, recent_log, retained
 from tests.longrun.model import Kept, Pending, Promise
 
@@ -380,6 +381,26 @@ class World:
         now = self.now_utc_ms()
         promise = self.promise.doing(Pending())
         return promise.without(frozenset(c.call_id for c in promise.calls.values() if promise.must_be_gone(c, now)))
+
+    def settled(self) -> Promise:
+        """What is there after an operation whose outcome nobody saw: cut off, failed or refused. To be taken over only
+        after the state was judged against the promise with what was pending."""
+        promise = self.promise.doing(Pending())
+        self._note_frames()
+        there = {call.call_id: call for call in retained(self.vault)}
+        promise = promise.without(frozenset(promise.calls) - there.keys())
+        for call_id, call in there.items():
+            hold = "" if call.hold is None else "provisional" if call.hold.provisional else "confirmed"
+            until = 0 if call.hold is None else call.hold.review_utc_ms
+            known = promise.calls.get(call_id, Kept(call_id, call.line, call.opened_utc_ms))
+            frames = len(frames_of(self.vault, call_id)) if call.close is not None else known.frames
+            closed = call.close is not None
+            promise = promise.with_call(
+                replace(known, frames=frames, closed=closed, hold=hold, hold_until_utc_ms=until)
+            )
+        self.asked = {call_id: until for call_id, until in self.asked.items() if call_id in there}
+        latched = frozenset(line for line in range(2) if self.vault.opted_out(line))
+        return replace(self._holding_asked(promise), latched=latched)
 
     # --------------------------------------------------------------------------------------------------- in detail
 
