@@ -170,7 +170,8 @@ class Call:
     def _keyed(self, track: Track) -> list[VoipOutput]:
         out: list[VoipOutput] = []
         for keyed in track.keyed:
-            event: DigitHeard | OptOutKeyHeard = DigitHeard(self.line, keyed.at_mono_us, keyed.end_mono_us, True)
+            event: DigitHeard | OptOutKeyHeard
+            event = DigitHeard(self.line, keyed.at_mono_us, keyed.end_mono_us, True, keyed.continued)
             if keyed.opt_out:
                 event = OptOutKeyHeard(self.line, keyed.at_mono_us)
             out.append(Heard(self.key, event, keyed.channel))

@@ -30,7 +30,8 @@ RESYNC_SAMPLES = 8000
 after 5.5 h. What would land before the last cut is anchored anew as well, so that a sender whose RTP time stood still
 in a pause is heard again with its first packet."""
 
-LATE_RUN_MAX = 4
+LATE_RUN_MAX = 50
+"""1 s of 20 ms packets: one packet that overtakes that many is not seen."""
 
 SILENCE_SAMPLES_MAX = 8000 * 3600
 EVENT_IDLE_US = 300_000
@@ -65,12 +66,13 @@ class Run:
 @dataclass(frozen=True)
 class Keyed:
     """A key was down from ``at_mono_us`` to ``end_mono_us``; ``opt_out``: it was the opt-out key and has now been
-    held for 1 s. Its value is not here."""
+    held for 1 s; ``continued``: the same press as the one before. Its value is not here."""
 
     channel: Channel
     at_mono_us: int
     end_mono_us: int
     opt_out: bool = False
+    continued: bool = False
 
 
 @dataclass
@@ -205,9 +207,13 @@ class Track:
         if steps == 0xFFFF and moved == -samples:
             return None
         far = abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES
-        late = steps >= HALF_SEQUENCE and moved < 0 and not far and coding is self._coding
-        if late and not self._restarts(sequence):
-            return position
+        if steps >= HALF_SEQUENCE and moved < 0 and coding is self._coding:
+            run = self._late_in_sequence(sequence)
+            if far and run == 1:
+                self.late_packets += 1
+                return None
+            if not far and run <= LATE_RUN_MAX:
+                return position
         if far or steps >= HALF_SEQUENCE or position < self._cut:
             self._anchor(sequence, stamp, at_mono_us)
             return self._position
@@ -216,11 +222,11 @@ class Track:
         self._ordered = self._ordered and moved >= 0
         return position
 
-    def _restarts(self, sequence: int) -> bool:
+    def _late_in_sequence(self, sequence: int) -> int:
         """Late packets are single; several in sequence are a sender that counts from lower again."""
         self._late_run = self._late_run + 1 if sequence == self._late_next else 1
         self._late_next = (sequence + 1) & 0xFFFF
-        return self._late_run > LATE_RUN_MAX
+        return self._late_run
 
     # ---------------------------------------------------------------------------------- what is not a voice packet
 
@@ -304,7 +310,8 @@ class Track:
         if len(self.keyed) >= KEYED_MAX:
             return
         if event.end_mono_us > since and (ended or event.end_mono_us - since >= EVENT_REPORT_US):
-            self.keyed.append(Keyed(self.channel, since, event.end_mono_us))
+            continued = since > event.onset_mono_us
+            self.keyed.append(Keyed(self.channel, since, event.end_mono_us, continued=continued))
             event.reported_mono_us = event.end_mono_us
 
     def _finish_event(self) -> None:

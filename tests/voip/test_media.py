@@ -1,0 +1,369 @@
+"""RTP to the call's axis: what was lost, late, doubled, silent on purpose, or in another encoding."""
+
+import random
+import struct
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firmware.policy.events import Packet, Port
+from firmware.policy.records import AudioCodec
+from firmware.voip.audio import ALAW, MULAW, EarDecoder, linear
+from firmware.voip.output import MediaPiece
+from tests.voip.sink import Kept, run
+from tests.voip.wire import Dialogue, Limits, Voice, Wire, rtp, settings, speech, talk
+
+A_SILENCE = b"\xd5"
+
+
+def established(**media: Any) -> tuple[Wire, Dialogue, Voice, Voice]:
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite(**media)
+    wire.wait(100)
+    call.ok(**media)
+    call.ack()
+    return wire, call, Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+
+
+def kept(wire: Wire, call: Dialogue, **changes: Any) -> Kept:
+    call.bye()
+    result = run(settings(**changes), wire.packets).only
+    assert result.row == ("recorded", "trunk_invite_ddi")
+    return result
+
+
+def without_silence(audio: bytes) -> bytes:
+    return audio.replace(A_SILENCE, b"")
+
+
+def test_one_side_lost_is_silence_in_its_channel_and_counted() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 200, caller, agent)
+    caller.frame()
+    agent.send()
+    wire.wait(20)
+    talk(wire, 200, caller, agent)
+    result = kept(wire, call)
+    assert result.audio(1) == bytes(agent.sent)
+    assert result.audio(0) == bytes(caller.sent[:1600]) + A_SILENCE * 160 + bytes(caller.sent[1760:])
+    assert result.gaps() == []
+    assert sum(piece.lost_caller for piece in result.pieces) == 160
+    assert sum(piece.lost_agent for piece in result.pieces) == 0
+
+
+def test_both_sides_lost_is_a_gap_of_exactly_that_length_and_nothing_shifts() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 200, caller, agent)
+    for voice in (caller, agent):
+        voice.frame()
+    wire.wait(20)
+    talk(wire, 200, caller, agent)
+    result = kept(wire, call)
+    assert result.gaps() == [("lost_samples", 1600, 160)]
+    assert result.audio(0) == bytes(caller.sent[:1600] + caller.sent[1760:])
+
+
+def test_jitter_moves_nothing() -> None:
+    wire, call, caller, agent = established()
+    chance = random.Random(3)
+    start = wire.now_us
+    for number in range(100):
+        wire.now_us = start + number * 20_000 + chance.randrange(0, 60_000)
+        caller.send()
+        agent.send()
+    wire.now_us = start + 100 * 20_000 + 60_000
+    wire.packets.sort(key=lambda packet: packet.at_mono_us)
+    result = kept(wire, call)
+    assert without_silence(result.audio(0)) == bytes(caller.sent)
+    assert without_silence(result.audio(1)) == bytes(agent.sent)
+    starts = [piece.first_sample for piece in result.pieces if piece.lost_caller or piece.lost_agent or piece.gap]
+    assert all(start < 800 or start > 15_000 for start in starts)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    loss=st.floats(0, 0.3),
+    copies=st.floats(0, 0.3),
+    spread_ms=st.integers(0, 400),
+)
+def test_any_order_within_the_wait_gives_the_same_axis(seed: int, loss: float, copies: float, spread_ms: int) -> None:
+    """Property: what arrived is kept at its place, once; what did not is counted; nothing shifts."""
+    wire, call, caller, _ = established()
+    chance = random.Random(seed)
+    start = wire.now_us
+    frames = [caller.frame() for _ in range(60)]
+    arrived = [number == 0 or chance.random() >= loss for number in range(60)]
+    packets: list[Packet] = []
+    for number, frame in enumerate(frames):
+        if not arrived[number]:
+            continue
+        for _ in range(1 + (chance.random() < copies)):
+            delay = chance.randrange(0, 1000 * spread_ms + 1) if number else 0
+            wire.now_us = start + number * 20_000 + delay
+            caller.put(frame)
+            packets.append(wire.packets.pop())
+    wire.packets += sorted(packets, key=lambda packet: packet.at_mono_us)
+    wire.now_us = start + 60 * 20_000 + 1000 * spread_ms
+    result = kept(wire, call)
+    samples = result.end.samples
+    axis = bytearray(A_SILENCE * samples)
+    for piece in result.pieces:
+        if isinstance(piece.payload, bytes):
+            axis[piece.first_sample : piece.first_sample + piece.samples] = piece.payload[0::2]
+    expected = bytearray(A_SILENCE * samples)
+    for number in range(60):
+        if arrived[number]:
+            expected[number * 160 : number * 160 + 160] = caller.sent[number * 160 : number * 160 + 160]
+    assert axis == expected
+
+
+def test_a_new_ssrc_neither_ends_nor_shifts_the_call() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    caller.ssrc, caller.sequence, caller.stamp = 77, 1, 5
+    talk(wire, 400, caller, agent)
+    result = kept(wire, call)
+    assert result.audio(0) == bytes(caller.sent)
+    assert result.gaps() == []
+
+
+def test_silence_suppression_is_not_loss() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    for _ in range(10):
+        agent.send()
+        wire.wait(20)
+    caller.stamp += 10 * 160
+    talk(wire, 400, caller, agent)
+    result = kept(wire, call)
+    assert sum(piece.lost_caller for piece in result.pieces) == 0
+    assert result.audio(0) == bytes(caller.sent[:3200]) + A_SILENCE * 1600 + bytes(caller.sent[3200:])
+
+
+def test_both_silent_with_comfort_noise_is_kept_as_silence_not_as_loss() -> None:
+    wire, call, caller, agent = established(formats="8 13 101")
+    talk(wire, 400, caller, agent)
+    for voice in (caller, agent):
+        voice.put(rtp(13, voice.sequence, voice.stamp, voice.ssrc, b"\x40"))
+        voice.sequence += 1
+        voice.stamp += 8000 * 3
+    wire.wait(3000)
+    talk(wire, 400, caller, agent)
+    result = kept(wire, call)
+    assert result.gaps() == []
+    assert without_silence(result.audio(0)) == bytes(caller.sent)
+    assert sum(piece.lost_caller + piece.lost_agent for piece in result.pieces) == 0
+
+
+def test_redundancy_gives_back_what_was_lost() -> None:
+    """RFC 2198: each packet carries the one before."""
+    wire, call, caller, _ = established(formats="8 99 101")
+    before = b""
+    for number in range(30):
+        caller.frame()
+        audio = bytes(caller.sent[-160:])
+        head = ((0x80 | 8) << 24 | 160 << 10 | 160).to_bytes(4, "big") if before else b""
+        payload = head + bytes([8]) + before + audio
+        if number not in (7, 15, 22):
+            caller.put(rtp(99, caller.sequence - 1, caller.stamp - 160, caller.ssrc, payload))
+        before = audio
+        wire.wait(20)
+    assert kept(wire, call).audio(0) == bytes(caller.sent)
+
+
+def test_header_extension_sources_and_padding_are_not_audio() -> None:
+    wire, call, caller, _ = established()
+    for _ in range(10):
+        plain = caller.frame()
+        first, body = plain[:12], plain[12:]
+        odd = bytes([0x80 | 0x30 | 2]) + first[1:] + bytes(8) + struct.pack("!HHI", 0xBEDE, 1, 0) + body + b"\0\0\0\4"
+        caller.put(odd)
+        wire.wait(20)
+    assert kept(wire, call).audio(0) == bytes(caller.sent)
+
+
+def test_rtcp_and_stun_on_the_media_port_are_not_audio() -> None:
+    wire, call, caller, agent = established()
+    for _ in range(10):
+        caller.put(struct.pack("!BBHI", 0x80, 200, 6, 1) + bytes(20))
+        caller.put(struct.pack("!HHI", 1, 0, 0x2112A442) + bytes(12))
+        talk(wire, 20, caller, agent)
+    result = kept(wire, call)
+    assert result.audio(0) == bytes(caller.sent)
+    assert result.told[1:] == []
+
+
+def test_l16_leaves_as_linear_samples_at_its_own_rate() -> None:
+    for kind, formats, rate_hz in ((98, "98", 8000), (97, "97", 16000)):
+        wire, call, caller, _ = established(formats=formats)
+        sent = []
+        for number in range(20):
+            values = np.arange(number * 320, number * 320 + 20 * rate_hz // 1000, dtype=np.int16)
+            sent.append(values)
+            caller.put(rtp(kind, number, number * len(values), 5, values.astype(">i2").tobytes()))
+            wire.wait(20)
+        result = kept(wire, call)
+        pieces = [piece for piece in result.pieces if isinstance(piece.payload, np.ndarray)]
+        assert {piece.codec for piece in pieces} == {AudioCodec.FLAC}
+        assert {piece.rate_hz for piece in pieces} == {rate_hz}
+        heard = np.concatenate([piece.payload[0] for piece in pieces if isinstance(piece.payload, np.ndarray)])
+        assert np.array_equal(heard, np.concatenate(sent))
+
+
+def test_two_sides_in_two_encodings_leave_as_what_their_bytes_mean() -> None:
+    wire, call, caller, agent = established()
+    agent.kind = 0
+    talk(wire, 400, caller, agent)
+    result = kept(wire, call)
+    pieces = [piece for piece in result.pieces if isinstance(piece.payload, np.ndarray)]
+    both = np.concatenate([piece.payload for piece in pieces if isinstance(piece.payload, np.ndarray)], axis=1)
+    assert np.array_equal(both[0], ALAW[np.frombuffer(bytes(caller.sent), np.uint8)])
+    assert np.array_equal(both[1], MULAW[np.frombuffer(bytes(agent.sent), np.uint8)])
+
+
+def test_g722_is_kept_byte_for_byte_and_the_ear_hears_it_at_8_khz() -> None:
+    wire, call, caller, agent = established(formats="9")
+    caller.kind = agent.kind = 9
+    talk(wire, 400, caller, agent)
+    result = kept(wire, call)
+    assert result.audio(0) == bytes(caller.sent)
+    ear = EarDecoder()
+    for piece in result.pieces:
+        assert ear.hear(piece).shape == (2, piece.samples)
+        assert linear(piece).shape == (2, 2 * piece.samples)
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "value"),
+    [(MULAW, 0xFF, 0), (MULAW, 0x00, -32124), (MULAW, 0x80, 32124), (MULAW, 0x7F, 0), (MULAW, 0xEF, 132),
+     (ALAW, 0xD5, 8), (ALAW, 0x55, -8), (ALAW, 0x2A, -32256), (ALAW, 0xAA, 32256)],
+)  # fmt: skip
+def test_g711_tables_hold_the_values_of_the_standard(table: Any, code: int, value: int) -> None:
+    assert table[code] == value
+
+
+def keyed(voice: Voice, code: int, milliseconds: int, *, end: bool = True) -> None:
+    """RFC 4733: one packet every 20 ms, three at the end."""
+    wire = voice.dialogue.wire
+    for step in range(20, milliseconds + 1, 20):
+        voice.put(rtp(101, voice.sequence, voice.stamp, voice.ssrc, struct.pack("!BBH", code, 10, step * 8)))
+        voice.sequence += 1
+        wire.wait(20)
+    for _ in range(3 if end else 0):
+        voice.put(
+            rtp(101, voice.sequence, voice.stamp, voice.ssrc, struct.pack("!BBH", code, 0x80 | 10, milliseconds * 8))
+        )
+        voice.sequence += 1
+    voice.stamp += milliseconds * 8
+
+
+def test_keyed_digits_are_heard_as_presence_with_their_times_and_never_their_value() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 200, caller, agent)
+    onsets = []
+    for code in (4, 9, 9):
+        onsets.append(wire.now_us)
+        keyed(caller, code, 100)
+        wire.wait(100)
+        caller.stamp += 800
+    talk(wire, 200, caller, agent)
+    result = kept(wire, call)
+    assert len(result.digits) == 3
+    for digit, onset in zip(result.digits, onsets, strict=True):
+        assert abs(digit.at_mono_us - (onset - 20_000)) <= 20_000
+        assert abs(digit.end_mono_us - digit.at_mono_us - 100_000) <= 20_000
+        assert set(vars(digit)) == {"line", "at_mono_us", "end_mono_us", "strict", "continued"}
+    assert without_silence(result.audio(0)) == bytes(caller.sent)
+
+
+def test_a_key_whose_end_packets_are_lost_is_heard_all_the_same() -> None:
+    wire, call, caller, agent = established()
+    keyed(caller, 5, 100, end=False)
+    talk(wire, 1000, agent)
+    assert len(kept(wire, call).digits) == 1
+
+
+def test_a_key_held_down_is_told_every_second() -> None:
+    wire, call, caller, _ = established()
+    keyed(caller, 5, 3500)
+    result = kept(wire, call)
+    spans = [(digit.at_mono_us, digit.end_mono_us) for digit in result.digits]
+    assert len(spans) == 4
+    assert all(end == start for (_, end), (start, _) in pairwise(spans))
+    assert [digit.continued for digit in result.digits] == [False, True, True, True]
+    assert spans[-1][1] - spans[0][0] == 3_500_000
+
+
+def test_only_the_caller_may_opt_out_and_only_by_holding_the_configured_key() -> None:
+    for side, code, milliseconds, expected in (("c", 11, 1200, 1), ("c", 11, 800, 0), ("c", 10, 1200, 0),
+                                               ("a", 11, 1200, 0)):  # fmt: skip
+        wire, call, caller, agent = established()
+        talk(wire, 100, caller, agent)
+        keyed(caller if side == "c" else agent, code, milliseconds)
+        assert len(kept(wire, call, opt_out_digit="#").opt_outs) == expected
+        off = run(settings(), wire.packets).only
+        assert off.opt_outs == []
+
+
+def test_a_digit_told_by_sip_info_is_a_presence() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    wire.sip(Port.TRUNK, call.request("INFO", "Signal=5\r\nDuration=160", cseq=5, kind="application/dtmf-relay"))
+    (digit,) = kept(wire, call).digits
+    assert digit.at_mono_us < wire.now_us < digit.end_mono_us
+
+
+def test_a_packet_that_comes_seconds_late_takes_nothing_else_with_it() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 200, caller, agent)
+    late = caller.frame()
+    wire.wait(20)
+    talk(wire, 2000, caller, agent)
+    caller.put(late)
+    talk(wire, 600, caller, agent)
+    result = kept(wire, call)
+    assert without_silence(result.audio(0)) == bytes(caller.sent[:1600] + caller.sent[1760:])
+    assert result.end.late_packets == 1
+
+
+def test_a_sender_whose_clock_is_off_is_followed_for_an_hour() -> None:
+    """300 ppm, six times what RFC 3551 expects: positions stay within a second of the arrival, nearly all is kept."""
+    wire, call, caller, _ = established()
+    start = wire.now_us
+    for number in range(180_000 // 4):
+        wire.now_us = start + int(number * 20_000 * 1.0003)
+        caller.put(rtp(8, number, number * 160, 9, b"\x33" * 160))
+    result = kept(wire, call, limits=Limits(piece_samples=8000))
+    heard = result.audio(0).count(b"\x33")
+    assert heard > 0.999 * 45_000 * 160
+
+
+def test_a_flood_on_one_media_port_keeps_memory_and_the_axis_bounded() -> None:
+    wire, call, caller, _ = established()
+    for number in range(20_000):
+        caller.put(rtp(8, number, number * 160, 9, b"\x33" * 160))
+        wire.now_us += 10
+    result = kept(wire, call)
+    assert result.end.late_packets > 19_000
+    assert result.end.samples < 4000
+
+
+def test_a_piece_is_cut_sample_exactly_by_slicing() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 200, caller, agent)
+    pieces = [piece for piece in kept(wire, call).pieces if isinstance(piece.payload, bytes)]
+    piece: MediaPiece = pieces[0]
+    assert isinstance(piece.payload, bytes)
+    part = piece.payload[2 * 37 : 2 * 101]
+    assert part[0::2] == bytes(caller.sent[37:101])
+    assert part[1::2] == bytes(agent.sent[37:101])
+
+
+def test_the_test_voices_never_say_silence() -> None:
+    assert A_SILENCE not in speech(1, 10_000)
+    assert b"\xff" not in speech(1, 10_000)
