@@ -40,12 +40,6 @@ STEP_S = 0.02
 
 
 def main(argv: list[str] | None = None) -> int:
-    if not __debug__:
-        print(
-            "The recorder's assertions were switched off (-O); nothing was started. Start it without -O.",
-            file=sys.stderr,
-        )
-        return USAGE
     given = _arguments().parse_args(argv)
     try:
         code: int = given.command(given)
@@ -56,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     except NoRoot as error:
         return _fail(error, NO_ROOT)
     except (ConfigError, WiringError) as error:
-        return _fail(error, SETTINGS)
+        return _fail(f"Settings: {error} Nothing was started.", SETTINGS)
     except PackError as error:
         return _fail(error, UNPROVISIONED)
     except TapeError as error:
@@ -109,7 +103,7 @@ def _simulate(given: argparse.Namespace) -> int:
         watcher: Watcher = LivePanel(terminal, stage.press, stage.lit) if given.realtime else Nobody()
         play(
             stage,
-            lambda: Appliance(simulated.parts, simulated.devices(), simulation=True, threaded=False),
+            lambda: Appliance(simulated.parts, simulated.devices, simulation=True, threaded=False),
             watcher,
             realtime=given.realtime,
         )
@@ -157,7 +151,7 @@ def _start(real: Real, stopped: Callable[[], bool]) -> Appliance | None:
     told = ""
     while not stopped():
         try:
-            return Appliance(real.parts, real.devices(), simulation=False, threaded=True)
+            return Appliance(real.parts, real.devices, simulation=False, threaded=True)
         except (NotProvisioned, NoRoot) as error:
             if not real.has_panel:
                 raise

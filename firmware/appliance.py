@@ -75,11 +75,16 @@ def line_settings(site: Site) -> tuple[LineSettings, ...]:
 
 
 class Appliance:
-    """Opens the vault (and with it recovers from whatever happened), then records. Raises VaultError, WiringError."""
+    """Opens the vault (and with it recovers from whatever happened), then the devices, then records.
 
-    def __init__(self, parts: VaultParts, devices: Devices, *, simulation: bool, threaded: bool) -> None:
+    Raises VaultError, WiringError, and what ``open_devices`` raises.
+    """
+
+    def __init__(
+        self, parts: VaultParts, open_devices: Callable[[], Devices], *, simulation: bool, threaded: bool
+    ) -> None:
         self.vault = Vault.open(parts, simulation=simulation)
-        self._devices = devices
+        self._devices = devices = open_devices()
         self.site = self._read_site()
         self.writer = Writer(self.vault, threaded=threaded, lines=len(self.site.lines))
         self.loop = Loop(

@@ -1,0 +1,173 @@
+"""Everything that can be wrong at the start gets one clear sentence, an exit code of its own, and loses nothing."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from firmware.__main__ import (
+    CARD,
+    DEVICE,
+    INTERNAL,
+    NO_ROOT,
+    SETTINGS,
+    TAPE,
+    UNPROVISIONED,
+    WRONG_KIND,
+)
+from firmware.__main__ import main as firmware
+from tests.simulate.kit import Kit, Tape, noise
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said on stderr: one paragraph, no trace of Python."""
+    text = capsys.readouterr().err.strip()
+    assert text, "nothing was said"
+    assert "Traceback" not in text
+    assert len(text.splitlines()) == 1, text
+    assert text[0].isupper() or text[0] in "`'", text
+    assert text.endswith("."), text
+    return text
+
+
+def settings(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "tacet.toml"
+    path.write_text(text.replace("STATE", str(tmp_path / "state")))
+    return ["run", "--config", str(path)]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[appliance\n", "TOML"),
+        ("[appliance]\nringmib = 5\n", "appliance.ringmib"),
+        ("[apliance]\n", "apliance"),
+        ("[appliance]\nring_mib = 5\n", "appliance.ring_mib"),
+        ('[appliance]\nmemory = "ds3231"\n', "appliance.memory"),
+        ("[appliance]\nring_mib = true\n", "appliance.ring_mib"),
+        ('[[codec]]\ndevice = "hw:CARD=x"\nrate_hz = 44100\nlines = ["a"]\n', "rate_hz"),
+        ('[[codec]]\ndevice = "hw:CARD=x"\nlines = ["Ü"]\n', "line names"),
+    ],
+)
+def test_settings_that_cannot_be(text: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert firmware(settings(tmp_path, text)) == SETTINGS
+    assert word in said(capsys)
+
+
+def test_settings_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert firmware(["run", "--config", str(tmp_path / "none.toml")]) == SETTINGS
+    said(capsys)
+
+
+LINE = "start = 2026-03-02T09:00:00Z\n[[line]]\nname='line1'\n"
+EVENT = LINE + "[[event]]\n"
+PLAIN = (
+    '[appliance]\nstate = "STATE"\n[panel]\nenabled = false\n[[codec]]\ndevice = "hw:CARD=none"\nlines = ["line1"]\n'
+)
+
+
+def test_a_recorder_that_was_never_provisioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert firmware(settings(tmp_path, PLAIN)) == UNPROVISIONED
+    assert "stick" in said(capsys)
+
+
+def test_no_keys_on_a_machine_without_pins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert firmware(settings(tmp_path, PLAIN.replace("enabled = false", "enabled = true"))) == DEVICE
+    assert "rpi-lgpio" in said(capsys)
+
+
+def test_a_simulations_state_under_run(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.simulate(Tape(kit.root / "tape"))
+    assert firmware(settings(kit.root, PLAIN.replace("STATE", str(kit.state)))) == WRONG_KIND
+    assert "simulation" in said(capsys)
+
+
+def test_a_tape_without_a_provisioned_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tape = Tape(tmp_path / "tape").save()
+    assert firmware(["simulate", str(tape), "--state", str(tmp_path / "state")]) == UNPROVISIONED
+    said(capsys)
+
+
+def test_a_pack_that_was_changed_after_it_was_signed(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    (kit.pack / "TACET/PROVISION/SITE.toml").write_text("[retention]\nmonths = 1\n")
+    kit.simulate(Tape(kit.root / "tape"), code=UNPROVISIONED)
+    assert "SITE.toml" in said(capsys)
+
+
+def test_an_empty_pack(kit: Kit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.pack = tmp_path / "empty"
+    kit.pack.mkdir()
+    kit.simulate(Tape(kit.root / "tape"), code=UNPROVISIONED)
+    assert "provision" in said(capsys)
+
+
+def test_a_recorder_whose_key_is_gone_changes_nothing(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.simulate(Tape(kit.root / "tape"))
+    (kit.state / "memory").write_bytes(bytes(64))
+    before = {path.name: path.read_bytes() for path in kit.state.iterdir()}
+    kit.simulate(Tape(kit.root / "again", start="2026-03-02T12:00:00Z"), code=NO_ROOT)
+    assert "custodian" in said(capsys)
+    assert {path.name: path.read_bytes() for path in kit.state.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("start = 5\n[[line]]\nname='line1'\n", "start"),
+        ("start = 2026-03-02T09:00:00Z\n", "line"),
+        (EVENT + "at=1\ndo='rign'\nline='line1'\n", "rign"),
+        (EVENT + "at=1\ndo='ring'\n", "line"),
+        (
+            EVENT + "at=1\ndo='press'\nline='line1'\nkey='x'\n",
+            "key",
+        ),
+        (EVENT + "at=-1\ndo='ring'\nline='line1'\n", "at"),
+        (LINE + "audio='none.wav'\n", "none.wav"),
+        (EVENT + "at=1\ndo='stick_in'\ndir='none'\n", "none"),
+        ("= =", "TOML"),
+    ],
+)
+def test_tapes_that_cannot_be_played(text: str, word: str, kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    tape = kit.root / "bad.toml"
+    tape.write_text(text)
+    words = ["simulate", str(tape), "--state", str(kit.state), "--provision", str(kit.pack)]
+    assert firmware(words) == TAPE
+    assert word in said(capsys)
+
+
+def test_a_tape_for_a_line_that_the_site_does_not_have(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.simulate(Tape(kit.root / "tape", lines=["other"]), code=SETTINGS)
+    said(capsys)
+
+
+def test_a_damaged_identity(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.simulate(Tape(kit.root / "tape"))
+    (kit.state / "identity").write_bytes(b"\xff" * 8192)
+    kit.simulate(Tape(kit.root / "again", start="2026-03-02T12:00:00Z"), code=CARD)
+    said(capsys)
+
+
+def test_a_damaged_mirror_of_the_table_and_of_the_bags_is_healed(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.simulate(Tape(kit.root / "tape", audio={"line1": noise(60)}).call(2.0, 6.0, 40.0))
+    for name in ("kt0.a", "kt1.a", "bags.a"):
+        (kit.state / name).write_bytes(b"\xa5" * (kit.state / name).stat().st_size)
+    stick = kit.new_stick()
+    kit.simulate(Tape(kit.root / "again", start="2026-03-02T12:00:00Z").stick(5.0, stick))
+    assert len(list(stick.rglob("data/*.tcf"))) == 1
+
+
+def test_a_stick_without_an_order_is_told_so(kit: Kit) -> None:
+    stick = kit.root / "bare"
+    stick.mkdir()
+    kit.simulate(Tape(kit.root / "tape").stick(5.0, stick))
+    assert re.search(r"order", (stick / "TACET/REPLY.txt").read_text(), re.IGNORECASE)
+
+
+def test_optimised_python_is_refused() -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-O", "-m", "firmware", "ledger", "--state", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == INTERNAL
+    assert "assertions" in done.stderr
