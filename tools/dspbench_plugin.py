@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from firmware.dsp import dtmf_score
 from firmware.dsp.alert_tone import AlertToneReceiver
 from firmware.dsp.audio_line import AudioLines
 from firmware.dsp.callerid import FskReceiver
@@ -66,7 +65,7 @@ def detect_dtmf(audio: Pcm, fs: int) -> list[dict[str, object]]:
     for digit in _digits(_at_8_khz(audio, fs)):
         if digit.continued and out:
             out[-1]["t1"] = digit.end_sample / SAMPLE_RATE_HZ
-        elif dtmf_score.is_key(digit.burst, digit.score):
+        elif digit.strict:
             out.append(
                 {
                     "digit": digit.value,
@@ -81,12 +80,11 @@ def mask_dtmf(audio: Pcm, fs: int) -> Pcm:
     y = np.array(audio, copy=True)
     onsets: list[float] = []
     for digit in _digits(_at_8_khz(audio, fs)):
-        strict = dtmf_score.is_key(digit.burst, digit.score)
-        if not strict and digit.score <= dtmf_score.LOOSE:
+        if not digit.loose:
             continue
         first = digit.onset_sample / SAMPLE_RATE_HZ - PAD_S
         last = digit.end_sample / SAMPLE_RATE_HZ + PAD_S
-        if strict and not digit.continued:
+        if digit.strict and not digit.continued:
             onsets = [t for t in onsets if first - t < STICKY_WITHIN_S] + [first]
         if len(onsets) >= STICKY_DIGITS and not NAME.endswith("not sticky"):
             last += STICKY_HOLD_S
@@ -154,7 +152,7 @@ def segment_calls(audio: Pcm, fs: int) -> list[dict[str, object]]:
         for alert in alerts.feed(block):
             lines.signal(0, alert.onset_sample, alert.end_sample)
         for digit in keys.feed(block):
-            if dtmf_score.is_key(digit.burst, digit.score):
+            if digit.strict:
                 lines.signal(0, digit.onset_sample, digit.end_sample)
         for _, reading in fsk.feed(block):
             lines.signal(0, fsk.position(reading.first_sample) - SAMPLE_RATE_HZ // 2, fsk.position(reading.end_sample))

@@ -5,7 +5,7 @@ each of the 8 tones at 9 frequencies, runs of one pair become a stretch, and the
 (``dtmf_segment``, ``dtmf_score``). One score, two thresholds: a loose one for masking and a strict one for keys.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,11 @@ STRETCH_MAX = SAMPLE_RATE_HZ
 
 RIVAL_WAIT = 120 * SAMPLE_RATE_HZ // 1000
 """A burst is reported 120 ms after its end: a stretch of another pair that overlaps it has then been analysed."""
+
+SETTLED_MAX, KEYED_MAX = 6, 8
+ECHO_MAX, ECHO_SLACK, ECHO_LOSS_DB = SAMPLE_RATE_HZ // 2, SAMPLE_RATE_HZ // 100, 9.0
+"""An echo comes within 0.5 s, as long to 10 ms, at least 9 dB down (a two-wire line's echo return loss, ITU-T G.122);
+a finger does not press that evenly and that much fainter."""
 
 FRAME_EXPLAINED_MIN = 0.30
 """Share of the frame's energy in the pair's two tones. Noise alone reaches 0.24 (22 complex degrees of freedom, best
@@ -70,6 +75,10 @@ class Digit:
     """The tone was still there: its next piece follows with ``continued``."""
     continued: bool
     burst: Burst = field(compare=False)
+    strict: bool = False
+    """A key: to be counted."""
+    loose: bool = False
+    """Enough to be masked."""
 
     def __repr__(self) -> str:
         return f"Digit(line={self.line}, onset_sample={self.onset_sample}, end_sample={self.end_sample})"
@@ -93,7 +102,18 @@ _Waiting = tuple[tuple[int, int], _Stretch, bool]
 
 
 def _overlap(a: Digit, b: Digit) -> bool:
-    return a.onset_sample < b.end_sample and b.onset_sample < a.end_sample
+    """They claim the same sound: more than the slack of two edges in common."""
+    common = min(a.end_sample, b.end_sample) - max(a.onset_sample, b.onset_sample)
+    return 4 * common > min(a.end_sample - a.onset_sample, b.end_sample - b.onset_sample)
+
+
+def _echoes(digit: Digit, earlier: Digit) -> bool:
+    """The same tones again soon after, much fainter and as long: an echo, to be masked and not to be counted."""
+    delay = digit.onset_sample - earlier.onset_sample
+    longer = abs((digit.end_sample - digit.onset_sample) - (earlier.end_sample - earlier.onset_sample))
+    fainter_db = earlier.burst.level_db - digit.burst.level_db
+    same = digit.value == earlier.value
+    return same and 0 < delay < ECHO_MAX and longer < ECHO_SLACK and fainter_db > ECHO_LOSS_DB
 
 
 def _mostly_inside(burst: Burst, span: tuple[int, int]) -> bool:
@@ -102,7 +122,7 @@ def _mostly_inside(burst: Burst, span: tuple[int, int]) -> bool:
 
 
 class DtmfReceiver:
-    """Streaming, any block length. ``feed`` gives the bursts that became certain, scored, none thresholded."""
+    """Streaming, any block length. ``feed`` gives every burst that became certain, with its score and verdict."""
 
     def __init__(self, lines: int) -> None:
         self._lines = lines
@@ -116,7 +136,8 @@ class DtmfReceiver:
         self._open: list[dict[tuple[int, int], _Stretch]] = [{} for _ in range(lines)]
         self._waiting: list[list[_Waiting]] = [[] for _ in range(lines)]
         self._rivals: list[list[Digit]] = [[] for _ in range(lines)]
-        self._settled = [0] * lines
+        self._settled: list[list[Digit]] = [[] for _ in range(lines)]
+        self._keyed: list[list[int]] = [[] for _ in range(lines)]
 
     def feed(self, x: Signal) -> list[Digit]:
         """float32 [lines, n] in counts, at most 1 s. Zeros where a line must not be heard."""
@@ -137,6 +158,8 @@ class DtmfReceiver:
         self._open[line].clear()
         self._waiting[line].clear()
         self._rivals[line].clear()
+        self._settled[line].clear()
+        self._keyed[line].clear()
 
     def _frames(self) -> None:
         """Look at all frames that are complete, and sort them into stretches."""
@@ -221,19 +244,29 @@ class DtmfReceiver:
         return self._settle(line)
 
     def _settle(self, line: int) -> list[Digit]:
-        """The likeliest of those that overlap, once no rival can come any more."""
+        """The likeliest of those that overlap, once no rival can come any more, in order, with the verdict on each."""
         if not self._rivals[line]:
             return []
         kept: list[Digit] = []
         for digit in sorted(self._rivals[line], key=lambda digit: -digit.score):
-            if all(not _overlap(digit, other) for other in kept):
+            if all(not _overlap(digit, other) for other in (*kept, *self._settled[line])):
                 kept.append(digit)
         limit = self._band.end - RIVAL_WAIT
-        settled = [digit for digit in kept if digit.end_sample < limit and digit.onset_sample >= self._settled[line]]
-        if settled:
-            self._settled[line] = max(digit.end_sample for digit in settled)
         self._rivals[line] = [digit for digit in self._rivals[line] if digit.end_sample >= limit]
-        return sorted(settled, key=lambda digit: digit.onset_sample)
+        due = sorted((d for d in kept if d.end_sample < limit), key=lambda digit: digit.onset_sample)
+        out = []
+        for digit in due:
+            out.append(self._verdict(line, digit))
+            self._settled[line] = [*self._settled[line], out[-1]][-SETTLED_MAX:]
+        return out
+
+    def _verdict(self, line: int, digit: Digit) -> Digit:
+        """After two keys in five seconds a third is expected: the thresholds are lower."""
+        recent = [at for at in self._keyed[line] if digit.onset_sample - at < dtmf_score.PRIMED_WITHIN]
+        strict, loose = dtmf_score.verdict(digit.burst, digit.score, primed=len(recent) >= dtmf_score.PRIMED_KEYS)
+        strict = strict and not any(_echoes(digit, other) for other in self._settled[line])
+        self._keyed[line] = [*recent, digit.onset_sample][-KEYED_MAX:] if strict and not digit.continued else recent
+        return replace(digit, strict=strict, loose=loose)
 
     def _digits(self, line: int, pair: tuple[int, int], stretch: _Stretch, going_on: bool) -> list[Digit]:
         first, last = max(stretch.first - MARGIN, self._band.start), stretch.last + FRAME + MARGIN

@@ -95,6 +95,8 @@ class Burst:
     first: int
     last: int
     features: NDArray[np.float64]
+    level_db: float
+    """Power of both tones, in decibels over one count squared."""
 
     @property
     def duration_s(self) -> float:
@@ -223,7 +225,8 @@ def _burst(
         *(np.log10((p + 0.5) / tone_power + 1e-4) for p in spectrum),
         _rest_change(total, a, b, run, inside, tone_power),
     ]
-    return Burst(row, column, first, last, np.array(values, dtype=np.float64))
+    level_db = 10.0 * float(np.log10(tone_power))
+    return Burst(row, column, first, last, np.array(values, dtype=np.float64), level_db)
 
 
 def _edges(band: NDArray[np.float32], low_hz: float, high_hz: float, run: tuple[int, int]) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.dsp import dtmf_score
 from firmware.dsp.alert_tone import AlertTone, AlertToneReceiver
 from firmware.dsp.audio_line import AudioLines
 from firmware.dsp.call_shape import CallHeard
@@ -177,10 +176,9 @@ class Ear:
         self._keys_heard = allowed
         events: list[Event] = []
         for digit in self._keys.feed(_only(x, allowed)):
-            strict = dtmf_score.is_key(digit.burst, digit.score)
             if listening[digit.line].digits:
-                events.extend(self._digit(digit, strict))
-            if keyed and strict and not digit.continued and listening[digit.line].caller_id:
+                events.extend(self._digit(digit))
+            if keyed and digit.strict and not digit.continued and listening[digit.line].caller_id:
                 found = self._keyed_caller_id.key(digit)
                 events.extend([self._keyed(found)] if found is not None else [])
         return events
@@ -250,17 +248,17 @@ class Ear:
             ToneEnded(alert.line, end_us, Tone.DT_AS),
         ]
 
-    def _digit(self, digit: Digit, strict: bool) -> list[Event]:
-        if strict and self._shapes is not None:
+    def _digit(self, digit: Digit) -> list[Event]:
+        if digit.strict and self._shapes is not None:
             self._shapes.signal(digit.line, digit.onset_sample, digit.end_sample)
         since_alert = digit.onset_sample - self._alert_end[digit.line]
         if digit.value == ACKNOWLEDGE_KEY and 0 <= since_alert <= ACKNOWLEDGE_WITHIN_SAMPLES:
             return []
-        if not strict and digit.score <= dtmf_score.LOOSE:
+        if not digit.loose:
             return []
         axis = self._axes[digit.line]
         onset_us, end_us = axis.mono_us(digit.onset_sample), axis.mono_us(digit.end_sample)
-        return [DigitHeard(digit.line, onset_us, end_us, strict, digit.continued)]
+        return [DigitHeard(digit.line, onset_us, end_us, digit.strict, digit.continued)]
 
     def _keyed(self, found: KeyedCallerId) -> CallerIdHeard:
         absence = None if found.number is not None else ABSENCE[found.absence or "O"]

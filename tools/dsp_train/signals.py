@@ -60,7 +60,7 @@ _TELEPHONE_BAND = sinc_taps(300.0, 3400.0, RATE_HZ, 161, 6.0)
 
 def decimate(x: Wave) -> Wave:
     """48 kHz to 8 kHz, delay removed."""
-    out: Wave = convolve(x, _DECIMATOR)[::OVERSAMPLING].copy()
+    out: Wave = np.array(convolve(x, _DECIMATOR)[::OVERSAMPLING], dtype=np.float64)
     return out
 
 
@@ -97,7 +97,8 @@ def noise(n: int, dbm0: float, rng: Rng) -> Wave:
 
 
 def add_snr(x: Wave, signal_power: float, snr_db: float, rng: Rng) -> Wave:
-    return x + rng.standard_normal(len(x)) * np.sqrt(signal_power / 10.0 ** (snr_db / 10.0))
+    sigma = float(np.sqrt(signal_power / 10.0 ** (snr_db / 10.0)))
+    return x + rng.standard_normal(len(x)) * sigma
 
 
 def hum(n: int, dbm0: float, rng: Rng) -> Wave:
