@@ -43,6 +43,7 @@ BLOCK_BYTES = 4096
 HEADER_BYTES = 192
 FRAME_BYTES_MAX = 128 * 1024
 PIECE_BYTES = 22
+KEPT_MS_MIN = 300 * 86_400_000
 KEY_BYTES_MAX = 1024 * 1024
 TEXT_BYTES_MAX = 256 * 1024 * 1024
 CALL_BYTES_MAX = 4 * 1024**3
@@ -289,6 +290,7 @@ class Log:
     keys: dict[int, bytes]
     anchored: bool
     genesis: bytes | None = None
+    lines: list["_Line"] = field(default_factory=list)
 
 
 def read_log(bag: Path, device_id: str, fingerprint: bytes | None, report: Report) -> Log:
@@ -329,6 +331,7 @@ def _genesis(bag: Path, lines: list[bytes], report: Report) -> bytes | None:
 @dataclass(frozen=True)
 class _Line:
     seq: int
+    utc_ms: int
     event: str
     fields: dict[str, str]
     prev: bytes
@@ -342,7 +345,7 @@ def _parse_line(raw: bytes) -> _Line | None:
         return None
     text = [group.decode("ascii") for group in match.groups()]
     fields = {name: value for name, _, value in (pair.partition("=") for pair in text[3].split(";"))}
-    return _Line(int(text[0]), text[2], fields, bytes.fromhex(text[4]), bytes.fromhex(text[5]), raw)
+    return _Line(int(text[0]), int(text[1]), text[2], fields, bytes.fromhex(text[4]), bytes.fromhex(text[5]), raw)
 
 
 def _follow(raw_lines: list[bytes], device_id: str, log: Log, report: Report) -> None:
@@ -359,6 +362,10 @@ def _follow(raw_lines: list[bytes], device_id: str, log: Log, report: Report) ->
     tail = max(len(lines) - 1, 0)
     while tail > 0 and lines[tail - 1].seq + 1 == lines[tail].seq:
         tail -= 1
+    if not lines:
+        report.doubt("audit.log: it is missing or empty; nothing vouches for what was given out")
+    elif lines[tail].seq > 1 and lines[-1].utc_ms - lines[tail].utc_ms < KEPT_MS_MIN:
+        report.doubt("audit.log: its beginning is missing")
     epoch, in_epoch = 0, None
     for at, line in enumerate(lines):
         in_epoch = _place_in_epoch(lines, at, tail, in_epoch)
@@ -369,6 +376,7 @@ def _follow(raw_lines: list[bytes], device_id: str, log: Log, report: Report) ->
         if line.event == "DAYEND":
             epoch += 1
             log.keys[epoch] = bytes.fromhex(line.fields["next"])
+        log.lines.append(line)
     report.note(f"audit.log: {len(lines)} lines, {epoch + 1} signing keys; their chain and signatures are good")
 
 
@@ -640,13 +648,14 @@ class CallReader:
         self._report = report
         self._out = out
 
-    def read(self, key_file: Path) -> None:
+    def read(self, key_file: Path) -> bytes | None:
+        """The call's id; None when the file says none."""
         report = self._report
         try:
             call = parse_call(read_file(key_file, KEY_BYTES_MAX))
         except Damaged as damage:
             report.damage(f"{key_file.name}: {damage}; the call cannot be opened")
-            return
+            return None
         name = call.call_id.hex()
         report.note(
             f"call {name}: line {call.line}, opened {call.opened_utc_ms} ms, {call.outcome}, {call.frames} frames"
@@ -659,8 +668,9 @@ class CallReader:
             dek = hpke_open(self._private, call.dek, b"tacet/dek/1", self._device_id, call)
         except Damaged as damage:
             report.damage(f"call {name}: {damage}")
-            return
+            return call.call_id
         self._frames(call, key_file.with_suffix(".tcf"), dek, directory)
+        return call.call_id
 
     def _write_meta(self, call: Call, directory: Path) -> None:
         if call.meta_body is None:
@@ -782,10 +792,28 @@ def run(arguments: argparse.Namespace) -> int:
             anchor = "as given" if log.anchored else "consistent, identity not checked: compare it with the label"
             report.note(f"fingerprint {sha256(log.genesis).hex()} ({anchor})")
         reader = CallReader(device_id, log, private, report, arguments.out)
-        for key_file in sorted((bag / "data").glob("*.key"), key=lambda path: (len(path.name), path.name)):
-            reader.read(key_file)
+        key_files = sorted((bag / "data").glob("*.key"), key=lambda path: (len(path.name), path.name))
+        check_complete(bag.name, log, [reader.read(key_file) for key_file in key_files], report)
     (arguments.out / "report.txt").write_text("\n".join(report.lines) + "\n", encoding="utf-8")
     return _verdict(report, arguments.out)
+
+
+def check_complete(order: str, log: Log, here: list[bytes | None], report: Report) -> None:
+    """Every call that the log says was given out for this order is here once, and no other."""
+    if not log.lines:
+        return
+    given = [
+        line.fields.get("call") for line in log.lines if line.event == "DISCLOSE" and line.fields.get("order") == order
+    ]
+    gone = {line.fields.get("call") for line in log.lines if line.event == "DESTROYED"}
+    names = [call_id.hex() for call_id in here if call_id is not None]
+    for name in sorted(set(map(str, given)) - set(names) - gone):
+        report.damage(f"call {name}: the log says that it was given out, and it is not here")
+    for name in sorted(set(names)):
+        if name not in given:
+            report.doubt(f"call {name}: the log does not say that it was given out for this order")
+        if names.count(name) > 1:
+            report.doubt(f"call {name}: it is there {names.count(name)} times")
 
 
 def _verdict(report: Report, out: Path) -> int:

@@ -61,10 +61,11 @@ class Recorder:
     """A recorder that was provisioned from ``pack``, on a simulated card."""
 
     pack: Path
+    seed: int = 1
     world: World = field(init=False)
 
     def __post_init__(self) -> None:
-        self.world = World(provisioned=False)
+        self.world = World(seed=self.seed, provisioned=False)
         stick = SimStick(str(self.pack))
         provision(self.parts(), stick.read, read_site_facts, simulation=True, ring_bytes=16 << 20, hold_bytes=4 << 20)
         self.boot()
@@ -110,6 +111,7 @@ class Recorder:
 @dataclass
 class Rig:
     root: Path
+    seed: int = 1
     home: Path = field(init=False)
     pack: Path = field(init=False)
     stick: Path = field(init=False)
@@ -123,7 +125,7 @@ class Rig:
         packed = run("provision", "--home", self.home, "--stick", self.pack)
         assert packed.code == 0, packed.err
         self.device = packed.out.partition("Device id: ")[2].split()[0]
-        self.recorder = Recorder(self.pack)
+        self.recorder = Recorder(self.pack, self.seed)
 
     def desk(self, *words: object, now: str = NOW) -> Ran:
         return run(*words, "--home", self.home, "--now", now)

@@ -155,6 +155,8 @@ def _check_disclosures(bundle: Bundle) -> None:
     order = bundle.order_id.hex()
     given = {line.fields.get("call"): line for line in bundle.lines("DISCLOSE") if line.fields.get("order") == order}
     here = {call.open.call_id.hex(): call for call in bundle.calls}
+    if len(here) != len(bundle.calls):
+        bundle.findings.unverified(bundle.directory.name, "a call is there twice")
     gone = {line.fields.get("call") for line in bundle.lines("DESTROYED")}
     for call_id in sorted(str(call) for call in set(given) - set(here) - gone):
         bundle.findings.damaged(f"call {call_id}", "the log says that it was given out, and it is not here")

@@ -237,7 +237,8 @@ def read_index(path: Path) -> Iterator[IndexEntry]:
         if len(body) != _INDEX.size or RECORD_CLOSE not in before:
             raise Malformed("index entry")
         close = decode_close(before[RECORD_CLOSE])
-        yield IndexEntry(*_INDEX.unpack(body), meta_body=before.get(RECORD_META), close=close)
+        call_id, line, opened, closed, outcome, held = _INDEX.unpack(body)
+        yield IndexEntry(call_id, line, opened, closed, outcome, held, before.get(RECORD_META), close)
         before = {}
 
 

@@ -45,6 +45,7 @@ _PART_OF_ANSWER = re.compile(
 FILES_MAX = 100_000
 OUTCOMES = tuple(Outcome)
 HOLD_EVENTS = frozenset({"HOLD", "CONFIRM", "EXTEND", "KEEP"})
+HOLD_ENDS = frozenset({"RELEASE", "LAPSE"})
 
 
 @dataclass
@@ -256,19 +257,26 @@ def _follow_fates(desk: Desk, bundle: Bundle) -> int:
         elif line.event in HOLD_EVENTS:
             review = int(line.fields.get("review") or 0) or None
             desk.library.update(call_id, held=True, provisional=line.event == "KEEP", review_utc_ms=review)
-        elif line.event in ("RELEASE", "LAPSE"):
+        elif line.event in HOLD_ENDS:
             desk.library.update(call_id, held=False, provisional=False, review_utc_ms=None)
     return erased
 
 
-def _hold_state(bundle: Bundle, call_id: str, held: bool) -> dict[str, Any]:
-    """Whether a held call is held provisionally, and until when, by the newest lines about it."""
-    lines = [line for line in bundle.chain.lines if line.fields.get("call") == call_id and line.event in HOLD_EVENTS]
-    if not held or not lines:
-        return {"held": held, "provisional": False, "review_utc_ms": None}
+def _hold_state(bundle: Bundle, call_id: str, index_says_held: bool) -> dict[str, Any]:
+    """The signed log decides. The index's flag is not signed: it counts for a KEEP, which may not have found room, and
+    where the log no longer reaches back to the hold."""
+    lines = [
+        line
+        for line in bundle.chain.lines
+        if line.fields.get("call") == call_id and line.event in HOLD_EVENTS | HOLD_ENDS
+    ]
+    whole = bool(bundle.chain.lines) and bundle.chain.lines[0].seq == 1
+    if (lines and lines[-1].event in HOLD_ENDS) or (not lines and (whole or not index_says_held)):
+        return {"held": False, "provisional": False, "review_utc_ms": None}
     placed = [line.event for line in lines if line.event != "EXTEND"]
-    review = int(lines[-1].fields.get("review") or 0) or None
-    return {"held": True, "provisional": placed[-1:] == ["KEEP"], "review_utc_ms": review}
+    provisional = placed[-1:] == ["KEEP"]
+    review = int(lines[-1].fields.get("review") or 0) or None if lines else None
+    return {"held": index_says_held or not provisional, "provisional": provisional, "review_utc_ms": review}
 
 
 def _put_index_entry(desk: Desk, bundle: Bundle, site: _Site, entry: IndexEntry) -> None:

@@ -11,6 +11,9 @@ from firmware.store.errors import Malformed
 from tools.desk.findings import Findings
 
 AUDIT_LOG = "data/audit.log"
+KEPT_MS_MIN = 300 * 86_400_000
+"""A recorder keeps its log for twelve months: one that neither reaches back to line 1 nor that far was cut."""
+
 PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -74,9 +77,14 @@ def _parsed(log: bytes, findings: Findings) -> list[AuditLine]:
 
 def _walk(lines: list[AuditLine], device_id: str, chain: Keychain, findings: Findings) -> None:
     """First the DAYEND lines that outlived their log, then lines without a hole."""
+    if not lines:
+        findings.unverified(AUDIT_LOG, "the log is missing: nothing vouches for what was given out")
+        return
     tail = max(len(lines) - 1, 0)
     while tail > 0 and lines[tail - 1].seq + 1 == lines[tail].seq:
         tail -= 1
+    if lines[tail].seq > 1 and lines[-1].utc_ms - lines[tail].utc_ms < KEPT_MS_MIN:
+        findings.unverified(AUDIT_LOG, "its beginning is missing")
     epoch, in_epoch = 0, None
     for at, line in enumerate(lines):
         before = lines[at - 1] if at > tail else None
