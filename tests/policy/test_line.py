@@ -82,7 +82,12 @@ TRUTH = [
         "rule2_dial_tone_after_off_hook",
     ),
     ("off-hook, dialling", [off(1), digit(2), on(30)], Direction.OUTBOUND, "rule2_dialling_after_off_hook"),
-    ("ring, off-hook, dial tone", [ring(1), off(3), tone(3.8), on(30)], Direction.OUTBOUND, "rule3_dial_tone_after_ring"),
+    (
+        "ring, off-hook, dial tone",
+        [ring(1), off(3), tone(3.8), on(30)],
+        Direction.OUTBOUND,
+        "rule3_dial_tone_after_ring",
+    ),
     ("off-hook, nothing else", [off(1), on(30)], Direction.UNKNOWN, "rule4_off_hook_without_ring"),
     ("off-hook, busy tone", [off(1), tone(2, ev.Tone.BUSY), on(30)], Direction.UNKNOWN, "rule4_off_hook_without_ring"),
     ("off-hook at boot", [ev.OffHookAtBoot(0, 0), on(30)], Direction.UNKNOWN, "rule5_started_in_mid_call"),
@@ -93,7 +98,12 @@ TRUTH = [
         "rule5_started_in_mid_call",
     ),
     ("off-hook during caller ID", [heard(1.0), off(1.4), on(30)], Direction.UNKNOWN, "rule6_off_hook_during_caller_id"),
-    ("reversal alone, off-hook", [ev.Reversal(0, s(1)), off(3), on(30)], Direction.UNKNOWN, "rule4_off_hook_without_ring"),
+    (
+        "reversal alone, off-hook",
+        [ev.Reversal(0, s(1)), off(3), on(30)],
+        Direction.UNKNOWN,
+        "rule4_off_hook_without_ring",
+    ),
 ]
 
 

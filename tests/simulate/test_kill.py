@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a run in real time: what was closed is whole, what was open is whole up to the promise."""
+"""SIGKILL at random moments of a run in real time: closed calls are whole, the open one up to the promise."""
 
 import random
 import signal
