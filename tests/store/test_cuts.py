@@ -50,7 +50,7 @@ def base() -> Base:
 
 
 def begin(base: Base, seed: int) -> World:
-    world = World(seed=seed, provisioned=False)
+    world = World(seed=1000 + seed, provisioned=False)
     world.disk = SimDisk(base.image, rng=random.Random(seed))
     world.disk.history = list(base.history)  # type: ignore[arg-type]
     world.memory = SimMemory(base.memory)
