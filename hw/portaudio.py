@@ -20,6 +20,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -35,11 +36,18 @@ COMMAND = struct.Struct("<cxxxII")
 """Kind, channel, number of the play; PLAY brings the audio (int16 at the device's rate) as a descriptor."""
 PLAY, STOP = b"P", b"S"
 
+PA_CONTINUE, PA_COMPLETE = 0, 1
+"""What a callback returns (PaStreamCallbackResult of portaudio.h)."""
+
 QUEUE_CALLBACKS_MAX = 100
 """10 s for a recorder that is busy; past it the oldest callback is lost, which its frame index tells."""
 
 INPUT_BUFFER_S = 1.0
 """Under load a callback came up to 480 ms late (measured); PyAudio alone would get a buffer of two callbacks."""
+
+IDLE_CALLBACKS_MAX = 50
+"""5 s after the last notice the output stops: an output that runs costs as much as the capture (1.9 ms each second,
+measured), all day, for a notice of 20 s a call."""
 
 OUTPUT_BUFFER_S = 0.3
 """The notice starts that much later, and survives a stall of that length."""
@@ -88,7 +96,13 @@ class Streams:
         self._frame_us = 1_000_000 / request.rate_hz
         self._index = 0
         self.queue: deque[tuple[bytes, int, int, bytes]] = deque(maxlen=QUEUE_CALLBACKS_MAX)
-        self.playing: dict[int, Play] = {}
+        self._playing: dict[int, Play] = {}
+        self._lock = threading.Lock()
+        self._idle_callbacks = 0
+        self._complete = True
+        self._lead_in = False
+        """The first callback after a start is silence: 9 ms of a starting output were never heard (measured)."""
+        self.output_stream: Any = None
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def put(self, kind: bytes, mono_us: int, index: int, payload: bytes = b"") -> None:
@@ -98,15 +112,33 @@ class Streams:
     def capture(self, data: bytes, frames: int, _time: Any, _flags: int) -> tuple[None, int]:
         self.put(CAPTURE, boottime_us(), self._index, data)
         self._index += frames
-        return None, 0
+        return None, PA_CONTINUE
 
     def output(self, _data: None, frames: int, time_info: dict[str, float], _flags: int) -> tuple[bytes, int]:
         out = array.array("h", bytes(2 * frames * self._channels))
         latency_s = time_info["output_buffer_dac_time"] - time_info["current_time"]
         first_us = boottime_us() + round(1_000_000 * min(max(latency_s, 0.0), 2 * OUTPUT_BUFFER_S))
-        for channel, play in list(self.playing.items()):
-            self._hand_out(out, channel, play, frames, first_us)
-        return out.tobytes(), 0
+        with self._lock:
+            self._idle_callbacks = 0 if self._playing else self._idle_callbacks + 1
+            self._complete = self._idle_callbacks > IDLE_CALLBACKS_MAX
+            for channel, play in () if self._lead_in else list(self._playing.items()):
+                self._hand_out(out, channel, play, frames, first_us)
+            self._lead_in = False
+            return out.tobytes(), PA_COMPLETE if self._complete else PA_CONTINUE
+
+    def play(self, channel: int, play: Play) -> None:
+        """Replaces what the channel was playing, and starts the output if it has stopped. Raises OSError."""
+        with self._lock:
+            self._playing[channel] = play
+            start, self._complete, self._idle_callbacks = self._complete, False, 0
+            self._lead_in |= start
+        if start:
+            self.output_stream.stop_stream()
+            self.output_stream.start_stream()
+
+    def stop(self, channel: int) -> None:
+        with self._lock:
+            self._playing.pop(channel, None)
 
     def _hand_out(self, out: "array.array[int]", channel: int, play: Play, frames: int, first_us: int) -> None:
         part = play.audio[play.position : play.position + frames]
@@ -116,8 +148,7 @@ class Streams:
         play.position += len(part)
         if play.position >= len(play.audio):
             self.put(FINISHED, first_us + round(len(part) * self._frame_us), play.number)
-            if self.playing.get(channel) is play:
-                del self.playing[channel]
+            del self._playing[channel]
 
 
 def boottime_us() -> int:
@@ -183,8 +214,11 @@ def open_streams(request: Request, streams: Streams) -> dict[str, float]:
         latencies = {"input_s": capture.get_input_latency()}
         if request.output:
             _buffer(device, "defaultLowOutputLatency", OUTPUT_BUFFER_S, request)
-            output = system.open(output=True, output_device_index=device, stream_callback=streams.output, **common)
+            output = system.open(
+                output=True, output_device_index=device, stream_callback=streams.output, start=False, **common
+            )
             latencies["output_s"] = output.get_output_latency()
+            streams.output_stream = output
     except (OSError, ValueError) as error:
         reason = error.args[-1] if error.args else error
         raise Refusal(
@@ -226,12 +260,12 @@ def obey(commands: socket.socket, streams: Streams) -> None:
         os._exit(0)
     kind, channel, number = COMMAND.unpack(data)
     if kind == STOP:
-        streams.playing.pop(channel, None)
+        streams.stop(channel)
         return
     audio = array.array("h")
     audio.frombytes(os.pread(descriptors[0], os.fstat(descriptors[0]).st_size, 0))
     os.close(descriptors[0])
-    streams.playing[channel] = Play(number, audio)
+    streams.play(channel, Play(number, audio))
 
 
 def carry(commands: socket.socket, streams: Streams) -> None:
