@@ -99,6 +99,8 @@ CREATE INDEX call_limit ON call (limit_utc_ms);
 CREATE INDEX call_audio ON call (key) WHERE bag IS NOT NULL;
 CREATE VIRTUAL TABLE number_part USING fts5(digits, tokenize = 'trigram');
 CREATE TABLE device (device TEXT PRIMARY KEY, state_seq INTEGER NOT NULL);
+CREATE TABLE trusted (device TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
+CREATE TABLE signing_key (device TEXT NOT NULL, epoch INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY (device, epoch));
 CREATE TABLE reply (sha256 TEXT PRIMARY KEY);
 CREATE TABLE answer (bag TEXT PRIMARY KEY, device TEXT NOT NULL, imported_utc_ms INTEGER NOT NULL);
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -204,6 +206,16 @@ class Library:
     def count(self) -> int:
         return int(self._db.execute("SELECT COUNT(*) FROM call").fetchone()[0])
 
+    def line_names(self) -> list[str]:
+        """Found by jumps along the index, not by a walk over all rows."""
+        names: list[str] = []
+        while True:
+            sql = "SELECT MIN(line_name) FROM call WHERE line_name > ?"
+            found = self._db.execute(sql, [names[-1] if names else ""]).fetchone()[0]
+            if found is None:
+                return names
+            names.append(str(found))
+
     def due(self, now_utc_ms: int) -> list[CallRow]:
         """Calls at their limit that neither a hold nor a disclosure keeps."""
         sql = f"{_SELECT} FROM {_JOINED} WHERE limit_utc_ms <= ? AND NOT held AND NOT disclosed"
@@ -219,6 +231,27 @@ class Library:
     def set_state_seq(self, device: str, seq: int) -> None:
         self.changed = True
         self._db.execute("INSERT OR REPLACE INTO device VALUES (?, ?)", [device, seq])
+
+    def trusted_line(self, device: str) -> tuple[int, bytes] | None:
+        """The newest line of the recorder's log whose signature was verified here."""
+        found = self._db.execute("SELECT seq, hash FROM trusted WHERE device = ?", [device]).fetchone()
+        return None if found is None else (int(found[0]), bytes(found[1]))
+
+    def remember_line(self, device: str, seq: int, line_hash: bytes) -> None:
+        known = self.trusted_line(device)
+        if known is None or known[0] < seq:
+            self.changed = True
+            self._db.execute("INSERT OR REPLACE INTO trusted VALUES (?, ?, ?)", [device, seq, line_hash])
+
+    def signing_keys(self, device: str) -> dict[int, bytes]:
+        """The recorder's signing key of each epoch, as verified along its log."""
+        sql = "SELECT epoch, key FROM signing_key WHERE device = ?"
+        return {int(epoch): bytes(key) for epoch, key in self._db.execute(sql, [device])}
+
+    def remember_keys(self, device: str, keys: dict[int, bytes]) -> None:
+        self.changed = True
+        rows = [(device, epoch, key) for epoch, key in keys.items()]
+        self._db.executemany("INSERT OR IGNORE INTO signing_key VALUES (?, ?, ?)", rows)
 
     def first_sight(self, reply_sha256: str) -> bool:
         """Whether a reply was not read before; it is from now on."""
