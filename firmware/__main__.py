@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from firmware import ledgertable
+from firmware import ledgertable, selftest
 from firmware.appliance import Appliance, WiringError
 from firmware.config import ConfigError, Machine, parse_machine
 from firmware.evidence.pack import PackError
+from firmware.housekeeping import Housekeeper
 from firmware.livepanel import LivePanel
 from firmware.simulate import Nobody, Watcher, play
 from firmware.store.errors import NoRoot, NotProvisioned, VaultError, WrongKind
@@ -84,6 +85,10 @@ def _arguments() -> argparse.ArgumentParser:
     simulate.add_argument("--realtime", action="store_true", help="at its own pace, with keys and a live panel")
     simulate.add_argument("--ring-mib", type=int, default=SIMULATED_RING_MIB)
     simulate.set_defaults(command=_simulate)
+    test = commands.add_parser("selftest", help="check every device; a table and an exit code")
+    test.add_argument("--config", type=Path, required=True, metavar="TOML")
+    test.add_argument("--lamps", action="store_true", help="light each lamp in turn, for somebody to watch")
+    test.set_defaults(command=_selftest)
     ledger = commands.add_parser("ledger", help="one row per call event")
     ledger.add_argument("--state", type=Path, required=True, metavar="DIR")
     ledger.add_argument("--json", action="store_true")
@@ -132,9 +137,11 @@ def _run(given: argparse.Namespace) -> int:
         appliance = _start(real, stopped)
         if appliance is None:
             return OK
+        housekeeper = Housekeeper(real.clock, real.metrics_path, real.examine)
         real.watchdog.ready()
         while not stopped():
             began = time.monotonic()
+            housekeeper.look(appliance)
             stick = real.new_stick()
             if stick is not None:
                 appliance.stick_in(stick)
@@ -144,6 +151,18 @@ def _run(given: argparse.Namespace) -> int:
     finally:
         real.close()
     return OK
+
+
+def _selftest(given: argparse.Namespace) -> int:
+    """Beside a running recorder its devices are taken: stop the service first."""
+    real = Real(_machine(given.config))
+    try:
+        utc_ms, health = real.vault_facts()
+        findings = selftest.run(real.equipment(utc_ms, health), show_lamps=given.lamps)
+    finally:
+        real.close()
+    print(selftest.table(findings), end="")
+    return selftest.exit_code(findings)
 
 
 def _start(real: Real, stopped: Callable[[], bool]) -> Appliance | None:

@@ -5,6 +5,7 @@ vault's queue → lamps. The loop never waits: not for the card (the writer has 
 for a sound device.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -111,6 +112,8 @@ class Loop:
         self._inputs = Inputs(len(self.lines), settings.flash_min_ms, settings.flash_max_ms)
         self._recorder = Recorder(writer.submit, self._utc_ms, [line.sense for line in settings.lines])
         self.panel = Panel(len(self.lines), settings.remind_us)
+        self.outcomes: Counter[str] = Counter()
+        """Ledger rows since the start, by outcome."""
         self._playing: dict[int, int] = {}
         self._zero_since: dict[int, int] = {}
         self.set_notice(settings.notice, settings.notice_used)
@@ -310,6 +313,7 @@ class Loop:
                 continue
             outcome = self._recorder.finish(call, line.silences(), self.panel.stops_capture(line.line))
             line.finished(call)
+            self.outcomes[outcome.value] += 1
             self.panel.set_fault("CALL_NOT_RECORDED", line.line, outcome is Outcome.FAULT)
 
     # ------------------------------------------------------------------------------------------ reports

@@ -52,6 +52,10 @@ class Panel:
         """Codes active for this line or for the whole appliance; every one where ``line`` is None."""
         return frozenset(code for code, where in self._faults if line is None or where in (None, line))
 
+    def active(self) -> set[tuple[str, int | None]]:
+        """(code, line or None) of everything in force."""
+        return set(self._faults)
+
     def stops_capture(self, line: int) -> bool:
         return any(TABLE[code].stops_capture and code not in PER_LINE_CAPTURE for code in self.faults(line))
 

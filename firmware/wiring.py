@@ -3,9 +3,10 @@ nothing."""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from firmware import selftest
 from firmware.appliance import Attached, Devices, read_site_facts
 from firmware.config import ConfigError, Machine
 from firmware.evidence.courier import InlineCourier, ThreadCourier
@@ -13,16 +14,19 @@ from firmware.evidence.pack import PACK_FILE
 from firmware.policy.events import Edge, Lamp
 from firmware.ports import ErasableMemory, Pins, Stick
 from firmware.provision import enrol, provision
-from firmware.store.errors import AlreadyProvisioned
+from firmware.store.errors import AlreadyProvisioned, NotProvisioned
 from firmware.store.vault import Vault, VaultParts
-from hw.board import SystemdWatchdog, harden
+from hw import boardfacts
+from hw.board import SystemdWatchdog
 from hw.clock import MachineClock, SystemRtc
 from hw.codec import PortAudioCodec
 from hw.disk import DirectoryDisk
 from hw.flac import FlacEncoder
 from hw.gpio import GpioPins
+from hw.lockdown import harden
 from hw.nvmem import FileMemory, NvmemMemory
 from hw.pinmap import DEFAULT_PINS
+from hw.remotestick import RemoteStick
 from hw.sim.stage import Stage
 from hw.usbstick import UsbStick
 from hw.wav import read_notice
@@ -115,15 +119,62 @@ class Real:
         ]
         return Devices(self.clock, codecs, self._pins, self.watchdog, read_notice, ThreadCourier(self.clock))
 
+    @property
+    def metrics_path(self) -> Path | None:
+        path = self._machine.of("appliance", "metrics")
+        return Path(path) if path else None
+
+    def vault_facts(self) -> tuple[int | None, Mapping[str, int | str]]:
+        """(trusted UTC, health); (None, {}) before provisioning. Raises VaultError."""
+        try:
+            vault = Vault.open(self.parts, simulation=False)
+        except NotProvisioned:
+            return None, {}
+        return vault.now_utc_ms(), vault.health()
+
     def new_stick(self) -> Stick | None:
-        """A stick that was plugged in since the last call."""
-        present = (self._sticks / "TACET").is_dir()
+        """A stick that was plugged in since the last call, by way of its own process where there is one."""
+        socket = self._sticks.parent / "socket"
+        present = socket.exists() or (self._sticks / "TACET").is_dir()
         if not present:
             self._stick = None
         elif self._stick is None:
-            self._stick = UsbStick(str(self._sticks))
+            try:
+                self._stick = RemoteStick(str(socket)) if socket.exists() else UsbStick(str(self._sticks))
+            except OSError:
+                return None
             return self._stick
         return None
+
+    def equipment(self, utc_ms: int | None, health: Mapping[str, int | str]) -> selftest.Equipment:
+        """For the self-test. Opens the sound adapters: not beside a running loop, which has them."""
+        attached = self.devices().codecs if self._machine.codecs else []
+        codecs = [
+            selftest.CodecUnderTest(codec.device, one.codec, codec.lines)
+            for codec, one in zip(self._machine.codecs, attached, strict=True)
+        ]
+        return self._equipment(codecs, utc_ms, health)
+
+    def examine(self, vault: Vault) -> list[selftest.Finding]:
+        """The nightly part, which disturbs nothing."""
+        return selftest.passive(self._equipment([], vault.now_utc_ms(), vault.health()))
+
+    def _equipment(
+        self, codecs: list[selftest.CodecUnderTest], utc_ms: int | None, health: Mapping[str, int | str]
+    ) -> selftest.Equipment:
+        return selftest.Equipment(
+            clock=self.clock,
+            wait=lambda ms: time.sleep(ms / 1000),
+            codecs=codecs,
+            pins=self._pins,
+            lines=[name for codec in self._machine.codecs for name in codec.lines],
+            memory=self.parts.memory,
+            rtc=self.rtc,
+            disk=self.disk,
+            utc_ms=utc_ms,
+            health=health,
+            board=_board(),
+        )
 
     def provision_from_stick(self) -> bool:
         stick = self.new_stick()
@@ -157,3 +208,16 @@ class Real:
         if kind == "file":
             return FileMemory(state / "memory", create=True)
         return NvmemMemory(self._machine.of("appliance", "memory_name"), kind)
+
+
+def _board() -> selftest.BoardFacts:
+    return selftest.BoardFacts(
+        watchdog_timeout_s=boardfacts.watchdog_timeout_s(),
+        service_watchdog="WATCHDOG_USEC" in os.environ,
+        swap_bytes=boardfacts.swap_bytes(),
+        core_limit_bytes=boardfacts.core_limit_bytes(),
+        usb=[
+            selftest.UsbPlace(seat.codec, seat.hub, seat.speed_mbit_s, seat.hub_translators)
+            for seat in boardfacts.usb_seats()
+        ],
+    )
