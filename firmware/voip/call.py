@@ -129,7 +129,12 @@ class Call:
         elif self.held or self.over_mono_us is not None:
             reason = GapReason.ON_HOLD
         self.faulty = self.faulty or reason is GapReason.FAULT
-        self.axis.mark(self.axis.sample_at(at_mono_us), reason)
+        sample = self.axis.sample_at(at_mono_us)
+        if (reason is None) is not (self.axis.reason is None):
+            for track in (self.caller, self.agent):
+                if track is not None:
+                    track.pause() if reason is not None else track.resume(sample)
+        self.axis.mark(sample, reason)
 
     def wait_for_successor(self, at_mono_us: int) -> None:
         """The dialog is over and another is to take the caller: nothing is kept until it is there."""

@@ -25,10 +25,16 @@ SNAP_SAMPLES = 480
 """60 ms: a new stream that begins this close to the old one's end continues it without a hole (jitter of two
 packets and a half at 20 ms)."""
 
+AHEAD_SAMPLES_MAX = 800
+"""100 ms: audio may not lie on the axis by more than this later than it arrived, for the axis is what a payment key's
+release is compared with: what was said before it must not lie behind it. A sender whose clock is 50 ppm fast loses
+100 ms in 33 min."""
+
 RESYNC_SAMPLES = 8000
-"""1 s between RTP time and arrival: RTP time is not believed any more. At 50 ppm of clock difference this is reached
-after 5.5 h. What would land before the last cut is anchored anew as well, so that a sender whose RTP time stood still
-in a pause is heard again with its first packet."""
+"""1 s from RTP time to a later arrival: RTP time is not believed any more. A sender 50 ppm slow reaches this after
+5.5 h. To lie earlier than it arrived is safe: a press removes a look-back of 2 s at least. What would land before the
+last cut is anchored anew as well, so that a sender whose RTP time stood still in a pause is heard with its first
+packet."""
 
 LATE_RUN_MAX = 50
 """1 s of 20 ms packets: one packet that overtakes that many is not seen."""
@@ -117,6 +123,10 @@ class Track:
         self._stamp = 0
         self._position = 0
         self._started = False
+        self._floor = 0
+        self._resumed = 0
+        self._start = 0
+        self._paused = False
         self._late_next = -1
         self._late_run = 0
         self._quiet: Coding | None = None
@@ -126,7 +136,21 @@ class Track:
     def change_types(self, types: PayloadTypes) -> None:
         """A new offer and answer: other numbers, the same axis."""
         self.types = types
-        self._codings = types.codings
+        self._codings = {} if self._paused else types.codings
+
+    def pause(self) -> None:
+        """What arrives from now on is not taken: on hold, arrival counts and not where RTP time would put it."""
+        self._paused = True
+        self._codings = {}
+
+    def resume(self, sample: int) -> None:
+        """The next packet begins anew at its arrival; nothing may be moved to before ``sample``."""
+        self._paused = False
+        self._resumed = sample
+        self._codings = self.types.codings
+        self._ssrc = -1
+        self._started = False
+        self._quiet = None
 
     # ------------------------------------------------------------------------------------------------ packets in
 
@@ -154,7 +178,7 @@ class Track:
         self.last_mono_us = at_mono_us
         samples = len(payload) // coding.unit_bytes
         position = self._position
-        if stamp != self._stamp or sequence != self._sequence or position < self._cut or not sequence & 0x3F:
+        if stamp != self._stamp or sequence != self._sequence or position < self._cut or not sequence & 0x0F:
             found = self._place(sequence, stamp, samples, coding, at_mono_us)
             if found is None:
                 return
@@ -192,7 +216,8 @@ class Track:
         if self._started and abs(position - self._position) <= SNAP_SAMPLES:
             position = self._position
         self._ordered = self._ordered and position >= self._position
-        self._position = max(position, self._cut)
+        self._floor = max(self._resumed, min(position, self._position))
+        self._position = self._start = max(position, self._cut)
         self._sequence = sequence
         self._stamp = stamp
         self._started = True
@@ -206,7 +231,11 @@ class Track:
         position = self._position + moved
         if steps == 0xFFFF and moved == -samples:
             return None
-        far = abs(position - self._arrival(at_mono_us)) > RESYNC_SAMPLES
+        ahead = position - self._arrival(at_mono_us)
+        if ahead > AHEAD_SAMPLES_MAX and steps < HALF_SEQUENCE:
+            shift = self._pull_back(ahead)
+            position, ahead = position - shift, ahead - shift
+        far = ahead > AHEAD_SAMPLES_MAX or ahead < -RESYNC_SAMPLES
         if steps >= HALF_SEQUENCE and moved < 0 and coding is self._coding:
             run = self._late_in_sequence(sequence)
             if far and run == 1:
@@ -222,6 +251,20 @@ class Track:
         self._ordered = self._ordered and moved >= 0
         return position
 
+    def _pull_back(self, ahead: int) -> int:
+        """A stream whose first packet was held up lies too late on the axis; while nothing of it was cut, it is moved
+        to where it belongs. Returns by how much."""
+        shift = min(ahead, self._start - max(self._floor, self._cut))
+        if shift <= 0:
+            return 0
+        self._parts = [
+            (first - shift, samples, coding, data) if first >= self._start else (first, samples, coding, data)
+            for first, samples, coding, data in self._parts
+        ]
+        self._start -= shift
+        self._position -= shift
+        return shift
+
     def _late_in_sequence(self, sequence: int) -> int:
         """Late packets are single; several in sequence are a sender that counts from lower again."""
         self._late_run = self._late_run + 1 if sequence == self._late_next else 1
@@ -232,7 +275,10 @@ class Track:
 
     def _take_other(self, kind: int, sequence: int, stamp: int, ssrc: int, payload: bytes, at_mono_us: int) -> None:
         types = self.types
-        if kind in types.redundant:
+        if self._paused and kind not in types.events:
+            if kind in types.codings or kind in types.redundant:
+                self.last_mono_us = at_mono_us
+        elif kind in types.redundant:
             self._take_redundant(sequence, stamp, ssrc, payload, at_mono_us)
         elif kind in types.events:
             self._follow(sequence, stamp, ssrc, at_mono_us)
@@ -250,7 +296,7 @@ class Track:
         self.last_mono_us = at_mono_us
         if (sequence - self._sequence) & 0xFFFF < HALF_SEQUENCE:
             self._sequence = (sequence + 1) & 0xFFFF
-        self._quiet = self._coding or self.types.preferred
+        self._quiet = None if self._paused else self._coding or self.types.preferred
 
     def _take_redundant(self, sequence: int, stamp: int, ssrc: int, payload: bytes, at_mono_us: int) -> None:
         blocks = redundant_blocks(payload)

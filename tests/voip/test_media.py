@@ -132,6 +132,37 @@ def test_a_new_ssrc_neither_ends_nor_shifts_the_call() -> None:
     assert result.gaps() == []
 
 
+def test_a_stream_whose_first_packets_were_held_up_lies_where_it_belongs_and_loses_nothing() -> None:
+    """300 ms of the caller's audio arrive in one burst, as after an address had to be resolved."""
+    wire, call, caller, agent = established()
+    burst = [caller.frame() for _ in range(15)]
+    talk(wire, 300, agent)
+    for frame in burst:
+        caller.put(frame)
+    talk(wire, 600, caller, agent)
+    result = kept(wire, call)
+    assert without_silence(result.audio(0)) == bytes(caller.sent)
+    axis = result.audio(0)
+    assert abs(axis.index(bytes(caller.sent[:160])) - 160) <= 800
+
+
+def test_audio_never_lies_later_on_the_axis_than_it_arrived_by_more_than_100_ms() -> None:
+    """A sender with a clock 2 % fast: what was said before the release of a key must not lie behind it."""
+    wire, call, caller, _ = established()
+    start, answered_us = wire.now_us, wire.now_us
+    arrivals: dict[bytes, int] = {}
+    for number in range(1500):
+        wire.now_us = start + int(number * 20_000 * 0.98)
+        arrivals[caller.frame()[12:]] = (wire.now_us - answered_us) // 125
+        caller.put(rtp(8, number, number * 160, 9, bytes(caller.sent[-160:])))
+    result = kept(wire, call)
+    axis = result.audio(0)
+    assert result.gaps() == []
+    found = [(axis.find(audio), arrived) for audio, arrived in arrivals.items() if audio in axis]
+    assert len(found) > 1300
+    assert max(position - arrived for position, arrived in found) <= 800 + 16 * 4  # looked at every 16 packets
+
+
 def test_silence_suppression_is_not_loss() -> None:
     wire, call, caller, agent = established()
     talk(wire, 400, caller, agent)
