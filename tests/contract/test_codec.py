@@ -106,7 +106,6 @@ def test_a_pulled_codec_is_noticed_within_half_a_second_and_comes_back_by_itself
     assert len(world.blocks) == seen
     world.plug()
     world.wait(0.5)
-    assert world.codec.state() is CodecState.LIVE
     back = world.blocks[seen]
     assert back.first_sample > last.first_sample + 8000
     elapsed_us = back.captured_mono_us - last.captured_mono_us
@@ -129,7 +128,6 @@ def test_a_frozen_codec_is_noticed_within_half_a_second_and_comes_back_by_itself
     seen = len(world.blocks)
     world.plug()
     world.wait(0.5)
-    assert world.codec.state() is CodecState.LIVE
     back = world.blocks[seen]
     elapsed_us = back.captured_mono_us - last.captured_mono_us
     assert abs((back.first_sample - last.first_sample) * SAMPLE_US - elapsed_us) <= 10_000
