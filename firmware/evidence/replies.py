@@ -142,6 +142,20 @@ def refused(code: Refusal, detail: str | None, stamp: Stamp) -> bytes:
     return _letter("REFUSED", [happened, *middle, safe, action], stamp, code)
 
 
+def failed(lying: bool, stamp: Stamp) -> bytes:
+    """The stick, not the order, was the trouble, and it is well enough for a letter."""
+    happened = (
+        "The stick gave back other bytes than were written onto it; do not use it again."
+        if lying
+        else "The stick did not take the whole answer: it is full, failing, or was pulled out."
+    )
+    used = (
+        "If the recorder had begun to carry the order out, that order is used and anything else it asked for is done."
+    )
+    safe = "What is here without a tagmanifest-sha512.txt is incomplete. Recording was not disturbed."
+    return _letter("FAILED", [happened, safe, used, "Write a new order onto another stick."], stamp, None)
+
+
 def counted(calls: int) -> str:
     return "1 call was" if calls == 1 else f"{calls} calls were"
 

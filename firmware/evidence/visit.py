@@ -20,7 +20,7 @@ from functools import partial
 
 from firmware.evidence import answers
 from firmware.evidence import order as orders
-from firmware.evidence.bag import AnswerBag
+from firmware.evidence.bag import AnswerBag, StickLies
 from firmware.evidence.courier import Courier
 from firmware.evidence.fields import FieldError, utc_text
 from firmware.evidence.judge import Circumstances, Refusal, judge, signers
@@ -29,7 +29,7 @@ from firmware.evidence.notice import check_notice
 from firmware.evidence.ops import CALLS_MAX, NOTHING_ATTACHED, Attachment, Result, carry_out, check_keys, select
 from firmware.evidence.order import NOTICE_FILE, ORDER_FILE, SITE_FILE, Op, Order
 from firmware.evidence.pack import enrol_path, enrol_text
-from firmware.evidence.replies import Stamp, counted, done, refused
+from firmware.evidence.replies import Stamp, counted, done, failed, refused
 from firmware.evidence.site import NOTICE_BYTES_MAX, SITE_BYTES_MAX, SITE_DOCUMENT, ReadSite, SiteFacts
 from firmware.ports import Stick
 from firmware.store.commands import DocumentChanged, Report, StickReport
@@ -79,20 +79,33 @@ class Visit:
     def run(self) -> Iterator[Step]:
         yield StickReport("working")
         try:
-            try:
-                yield from self._obey()
-                last = StickReport("done")
-            except _Stop as stop:
-                self._vault.log("REFUSED", {"code": stop.code.value, **_order_field(stop.order)})
-                yield from self._reply([], refused(stop.code, stop.detail, self._stamp(stop.order)))
-                last = StickReport("refused", stop.code.value)
-        except OSError:
-            self._vault.log("STICK_FAILED", {})
-            last = StickReport("failed")
+            last = yield from self._visited()
         except VaultError as error:  # the card, not the stick: the lamp is told, the writer deals with it
             yield StickReport("failed", error.code)
             raise
         yield last
+
+    def _visited(self) -> Generator[Step, None, StickReport]:
+        try:
+            yield from self._obey()
+        except _Stop as stop:
+            self._vault.log("REFUSED", {"code": stop.code.value, **_order_field(stop.order)})
+            told = yield from self._tell(refused(stop.code, stop.detail, self._stamp(stop.order)))
+            return StickReport("refused", stop.code.value) if told else StickReport("failed")
+        except OSError as error:
+            self._vault.log("STICK_FAILED", {})
+            yield from self._tell(failed(isinstance(error, StickLies), self._stamp(None)))
+            return StickReport("failed")
+        return StickReport("done")
+
+    def _tell(self, text: bytes) -> Generator[None, None, bool]:
+        """Whether the letter could be written."""
+        try:
+            yield from self._reply([], text)
+        except OSError:
+            self._vault.log("STICK_FAILED", {})
+            return False
+        return True
 
     # ------------------------------------------------------------------------------------------ reading and judging
 

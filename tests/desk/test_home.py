@@ -126,6 +126,31 @@ def test_a_supervisor_in_a_home_of_their_own(rig: Rig, tmp_path: Path) -> None:
     assert "custodian" in held.err
 
 
+def test_a_custodian_leaves_and_another_takes_over(rig: Rig, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    assert run("init", "--home", new).code == 0
+    for name in ("custodian", "escrow"):
+        assert run("invite", "--home", rig.home, new / f"{name}.pub").code == 0
+    leaving = [
+        keys.read_person(rig.home / f"{name}.pub").request_key().key_id.hex() for name in ("custodian", "escrow")
+    ]
+    without = [word for key_id in leaving for word in ("--without", key_id)]
+    assert rig.order("keys", "--without", "00" * 8, "--cosign", "escrow").code == 4
+    made = rig.order("keys", *without, "--cosign", "escrow")
+    assert made.code == 0, made.err
+    assert rig.recorder.plug(rig.stick).state == "done"
+    call_id, _ = rig.recorder.call()
+    assert run("import", "--home", new, "--stick", rig.stick, "--now", "2026-03-02T09:30Z").code == 0
+    assert rig.export().code == "unsigned", "the old custodian has no say any more"
+    window = ("--from", "2026-03-02", "--to", "2026-03-03", "--purpose", "quality", "--basis", "public-task")
+    words = ("--home", new, "--stick", rig.stick, "--now", "2026-03-02T09:30Z")
+    assert run("order", "export", *window, *words).code == 0
+    assert rig.recorder.plug(rig.stick).state == "done"
+    run("import", *words)
+    heard = run("extract", call_id, "--home", new, "--wav", tmp_path / "x.wav", "--now", "2026-03-02T09:30Z")
+    assert heard.code == 0, heard.err
+
+
 # ------------------------------------------------------------------------------------------------------- retention
 
 

@@ -1,6 +1,7 @@
 """A stick is plugged in: what the recorder does, what it says, what it logs, and what it never does."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import bagit
@@ -153,6 +154,21 @@ def test_an_export_that_failed_is_used_all_the_same(rig: Rig) -> None:
     assert rig.plug(SimStick(str(rig.root), pull_after_bytes=3000)).state == "failed"
     assert rig.events("STICK_FAILED")
     assert rig.plug() == refused("already_used")
+
+
+def test_a_lying_stick_is_told_to_be_one(rig: Rig) -> None:
+    rig.world.call()
+    rig.write(rig.order())
+
+    class Lying(SimStick):
+        def reread(self, path: str) -> Iterator[bytes]:
+            yield b"something else"
+
+    assert rig.plug(Lying(str(rig.root))).state == "failed"
+    (reply,) = rig.replies()
+    assert reply.startswith("FAILED")
+    assert "gave back other bytes" in reply
+    assert not rig.events("ANSWERED")
 
 
 def test_power_cut_after_the_order_was_remembered_discloses_nothing_later(rig: Rig) -> None:

@@ -68,14 +68,17 @@ def enrolled_genesis(stick: Path, device_id: str) -> bytes | None:
     return bytes.fromhex(match[1].decode("ascii")) if match else None
 
 
-def read_bundle(directory: Path, genesis: bytes | None, pinned: bytes | None) -> Bundle:
+def read_bundle(
+    directory: Path, genesis: bytes | None, pinned: bytes | None, trusted: tuple[int, bytes] | None = None
+) -> Bundle:
     """``genesis``: the recorder's first key where it is known from elsewhere (ENROL.txt, the home); ``pinned``: the
-    fingerprint it must have. Frames are not read here except by the checksums of the bag."""
+    fingerprint it must have; ``trusted``: a line of the log that was verified before. Frames are not read here except
+    by the checksums of the bag."""
     findings = Findings()
     device_id = directory.parent.name
     _check_bag(directory, findings)
     log = read_if_there(directory / AUDIT_LOG, LOG_BYTES_MAX) or b""
-    chain = follow(log, device_id, genesis or genesis_of(log), pinned, findings)
+    chain = follow(log, device_id, genesis or genesis_of(log), pinned, findings, trusted)
     bundle = Bundle(directory, device_id, bytes.fromhex(directory.name), findings, chain)
     _read_order(bundle)
     _read_calls(bundle)

@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from firmware.evidence.fields import NewKey
+from firmware.evidence.fields import FieldError, NewKey
 from firmware.evidence.notice import check_notice
 from firmware.evidence.order import NOTICE_FILE, SITE_FILE, Basis, Ground, Op, Purpose, RecipientKind
+from firmware.evidence.pack import recipients as check_recipients
+from firmware.evidence.pack import request_keys as check_requests
 from firmware.evidence.site import NOTICE_BYTES_MAX
 from tools.desk.command_common import add_home, add_now, add_passphrase, now_of, open_own, open_role, time_argument
-from tools.desk.errors import Refused
+from tools.desk.errors import NotFound, Refused
 from tools.desk.files import read_file
 from tools.desk.home import Home
+from tools.desk.keys import Person
 from tools.desk.orders import Draft, Validity, build, cosign, write
 from tools.desk.site import site_facts, site_file
 
@@ -44,7 +47,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     erase.add_argument("call", type=_call_id, metavar="CALL")
     erase.add_argument("--ground", required=True, type=Ground, choices=list(Ground), metavar=_words(Ground))
     erase.add_argument("--case", metavar="REF")
-    _op(ops, "keys", "enrol the persons of this home as the new set of keys (two persons sign)", _keys)
+    keys = _op(ops, "keys", "enrol the persons of this home as the new set of keys (two persons sign)", _keys)
+    keys.add_argument("--without", action="append", default=[], metavar="ID", help="leave out who has this key id")
     notice = _op(ops, "notice", "a new spoken notice", _notice)
     notice.add_argument("wav", type=Path, metavar="WAV")
     notice.add_argument("--version", required=True)
@@ -160,15 +164,27 @@ def _erase(arguments: argparse.Namespace, home: Home) -> Draft:
 
 
 def _keys(arguments: argparse.Namespace, home: Home) -> Draft:
-    recipients = [person.recipient() for person in home.persons()]
-    requests = [person.request_key() for person in home.persons()]
-    return Draft(
-        Op.KEYS,
-        {
-            "recipient_keys": tuple(NewKey(key.key_id, str(key.suite), key.public_key) for key in recipients),
-            "request_keys": tuple(NewKey(key.key_id, key.role.name.lower(), key.public_key) for key in requests),
-        },
+    """The persons of this home; ``--without`` takes a person by either of their two key ids."""
+    left_out = {name.lower() for name in arguments.without}
+    staying = []
+    for person in home.persons():
+        ids = {person.recipient().key_id.hex(), person.request_key().key_id.hex()}
+        if ids & left_out:
+            left_out -= ids
+        else:
+            staying.append(person)
+    if left_out:
+        raise NotFound("This home has no key with an id given by --without; see RECOVERY-SHEET.txt.")
+    recipients = tuple(NewKey(key.key_id, str(key.suite), key.public_key) for key in map(Person.recipient, staying))
+    requests = tuple(
+        NewKey(key.key_id, key.role.name.lower(), key.public_key) for key in map(Person.request_key, staying)
     )
+    try:
+        check_recipients(recipients)
+        check_requests(requests)
+    except FieldError as error:
+        raise Refused(f"The recorder would refuse this set of keys: {error}.") from None
+    return Draft(Op.KEYS, {"recipient_keys": recipients, "request_keys": requests})
 
 
 def _notice(arguments: argparse.Namespace, home: Home) -> Draft:

@@ -32,7 +32,7 @@ from tools.desk.bundle import (
 from tools.desk.callfile import CallFile, IndexEntry, open_meta, open_pieces
 from tools.desk.desk import Desk
 from tools.desk.errors import DeskError, MediumFailed, NotFound, NotVerified, Refused
-from tools.desk.files import PRIVATE_FILE, make_directory, read_if_there
+from tools.desk.files import PRIVATE_FILE, make_directory, read_if_there, write_file
 from tools.desk.findings import Finding, Severity
 from tools.desk.home import Device
 from tools.desk.library import CallRow
@@ -127,7 +127,7 @@ def _read_replies(desk: Desk, stick: Path, result: Imported) -> None:
         text = (data or b"").decode("utf-8", "replace").replace("\r\n", "\n").strip()
         if text and desk.library.first_sight(sha256(text.encode()).hexdigest()):
             result.replies.append("".join(c for c in text if c.isprintable() or c == "\n"))
-            result.refused = result.refused or text.startswith("REFUSED")
+            result.refused = result.refused or text.startswith(("REFUSED", "FAILED"))
 
 
 # ----------------------------------------------------------------------------------------------------- the copy
@@ -146,7 +146,7 @@ def _take(desk: Desk, directory: Path) -> Bundle:
     device = {device.device_id: device for device in desk.home.devices()}.get(device_id)
     pinned = device.fingerprint if device is not None else None
     genesis = device.genesis_public if device is not None else None
-    bundle = read_bundle(target, genesis, pinned)
+    bundle = read_bundle(target, genesis, pinned, desk.library.trusted_line(device_id))
     if pinned is not None and not bundle.chain.anchored:
         shutil.rmtree(target, ignore_errors=True)
         raise NotVerified(f"The answer {directory.name} is not of the recorder {device_id}; it was not taken in.")
@@ -198,6 +198,13 @@ def _site(bundle: Bundle) -> _Site:
     return _Site(facts.line_names, Period(facts.retention_months, facts.retention_days))
 
 
+def _remember_settings(desk: Desk, bundle: Bundle) -> None:
+    data = read_if_there(bundle.directory / "data/site.toml", SMALL_BYTES_MAX)
+    directory = desk.home.device_directory(bundle.device_id)
+    if data is not None and directory.is_dir():
+        write_file(directory / "SITE.toml", data, replace=True)
+
+
 def _line_name(site: _Site, line: int) -> str:
     return site.line_names[line] if line < len(site.line_names) else f"line{line + 1}"
 
@@ -222,6 +229,10 @@ def _index(desk: Desk, bundle: Bundle, result: Imported) -> None:
         retention.destroy_file(path)  # what it said is in the library now, and must not outlive the calls' limits here
     if newest:
         desk.library.set_state_seq(bundle.device_id, bundle.last_seq)
+        _remember_settings(desk, bundle)
+    desk.library.remember_keys(bundle.device_id, bundle.chain.keys)
+    if bundle.chain.lines:
+        desk.library.remember_line(bundle.device_id, bundle.chain.lines[-1].seq, bundle.chain.lines[-1].hash)
     desk.library.add_answer(bundle.directory.name, bundle.device_id, desk.now_utc_ms)
     desk.home.log.append(
         "IMPORT",

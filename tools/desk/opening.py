@@ -6,14 +6,11 @@ from pathlib import Path
 from firmware.store.errors import BadSeal, Malformed
 from firmware.store.frame import Piece
 from tools.desk import audio, retention
-from tools.desk.bundle import LOG_BYTES_MAX
 from tools.desk.callfile import open_pieces, read_call
 from tools.desk.desk import Desk
 from tools.desk.errors import Damaged, NotFound
-from tools.desk.files import read_file
 from tools.desk.findings import Finding, Findings
-from tools.desk.home import Device
-from tools.desk.keychain import AUDIT_LOG, follow, genesis_of
+from tools.desk.keychain import Keychain
 from tools.desk.library import CallRow
 from tools.desk.spans import Span, silent_spans
 
@@ -44,9 +41,9 @@ def hear(desk: Desk, call_id: str, use: str) -> Heard:
 
 
 def _pieces(desk: Desk, row: CallRow, directory: Path, findings: Findings) -> list[Piece]:
-    device: Device = desk.home.find_device(row.device)
-    log = read_file(directory / AUDIT_LOG, LOG_BYTES_MAX)
-    chain = follow(log, row.device, device.genesis_public or genesis_of(log), device.fingerprint, findings)
+    """Each frame is verified again, by the signing keys that were verified along the log when the answer came in."""
+    device = desk.home.find_device(row.device)
+    chain = Keychain(device.genesis_public, device.fingerprint is not None, desk.library.signing_keys(row.device))
     try:
         call = read_call(directory / "data" / f"{row.file_number}.key")
         return list(open_pieces(call, row.device, chain, desk.person, findings))
