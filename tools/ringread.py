@@ -4,6 +4,7 @@ Written from the page ``firmware/store/FORMAT.md`` alone and importing nothing o
 repeat every check and open every frame without our software:
 
     python ringread.py STICK --key CUSTODIAN.key --fingerprint F --out DIR
+    python ringread.py BAG --call-keys BAG/data/1.keys --fingerprint F --out DIR     (an evidence bag)
 
 For each call it writes ``DIR/<call id>/``: the audio of each frame as numbered files (``000012-0.flac``: piece 0 of
 frame 12), ``pieces.csv`` and ``gaps.csv`` (sample positions counted from the answer), ``meta.json``; and
@@ -171,6 +172,31 @@ _KEY_FILE = re.compile(
 )
 
 
+@dataclass(frozen=True, repr=False)
+class CallKeys:
+    """The keys of one disclosed call, as an evidence bag carries them in place of a person's private key."""
+
+    device_id: str
+    call_id: bytes
+    by_domain: dict[bytes, bytes]
+
+
+_CALL_KEYS = re.compile(
+    r"tacet-call-keys/1\ndevice: (?P<device>[A-Z0-9-]{4,24})\ncall: (?P<call>[0-9a-f]{32})\n"
+    r"dek: (?P<dek>[0-9a-f]{64})\n(?:meta: (?P<meta>[0-9a-f]{64})\n)?"
+)
+
+
+def open_call_keys(path: Path) -> CallKeys:
+    form = _CALL_KEYS.fullmatch(read_file(path, 4096).decode("ascii", "replace"))
+    if form is None:
+        raise Stop(EXIT_NOTHING, f"{path} is not a file of call keys, or it is damaged.")
+    keys = {b"tacet/dek/1": bytes.fromhex(form["dek"])}
+    if form["meta"]:
+        keys[b"tacet/meta/1"] = bytes.fromhex(form["meta"])
+    return CallKeys(form["device"], bytes.fromhex(form["call"]), keys)
+
+
 def open_key_file(path: Path, passphrase: str) -> PrivateKey:
     data = read_file(path, 4096)
     form = _KEY_FILE.fullmatch(data.decode("ascii", "replace"))
@@ -293,7 +319,8 @@ class Log:
     lines: list["_Line"] = field(default_factory=list)
 
 
-def read_log(bag: Path, device_id: str, fingerprint: bytes | None, report: Report) -> Log:
+def read_log(bag: Path, device_id: str, fingerprint: bytes | None, report: Report, *, sliced: bool) -> Log:
+    """``sliced``: an evidence bag carries the part of the log around its call, not its beginning."""
     path = bag / "data" / "audit.log"
     lines = read_file(path, TEXT_BYTES_MAX).split(b"\n") if path.exists() else []
     genesis = _genesis(bag, lines, report)
@@ -309,7 +336,7 @@ def read_log(bag: Path, device_id: str, fingerprint: bytes | None, report: Repor
             report.doubt("the genesis key does not have the given fingerprint: this is another recorder, or a forgery")
             return Log({}, False, genesis)
     log = Log({0: genesis}, anchored, genesis)
-    _follow(lines, device_id, log, report)
+    _follow(lines, device_id, log, report, sliced)
     return log
 
 
@@ -318,8 +345,9 @@ def _genesis(bag: Path, lines: list[bytes], report: Report) -> bytes | None:
         match = re.search(rb"\|PROVISIONED\|(?:[a-z0-9_=-]+;)*pk=([0-9a-f]{64})[;|]", line)
         if match:
             return bytes.fromhex(match[1].decode("ascii"))
-    enrol = bag.parent / "ENROL.txt"
-    if enrol.exists():
+    for enrol in (bag / "data" / "ENROL.txt", bag.parent / "ENROL.txt"):
+        if not enrol.exists():
+            continue
         match_text = re.search(
             r"(?m)^genesis_public: ([0-9a-f]{64})$", read_file(enrol, 65536).decode("utf-8", "replace")
         )
@@ -348,7 +376,7 @@ def _parse_line(raw: bytes) -> _Line | None:
     return _Line(int(text[0]), int(text[1]), text[2], fields, bytes.fromhex(text[4]), bytes.fromhex(text[5]), raw)
 
 
-def _follow(raw_lines: list[bytes], device_id: str, log: Log, report: Report) -> None:
+def _follow(raw_lines: list[bytes], device_id: str, log: Log, report: Report, sliced: bool) -> None:
     """Old DAYEND lines, then lines without a hole: signatures by the key in force, seq, prev hashes, hand-overs."""
     if not raw_lines or raw_lines[-1] != b"":
         report.damage("audit.log: it does not end with a line end")
@@ -364,7 +392,7 @@ def _follow(raw_lines: list[bytes], device_id: str, log: Log, report: Report) ->
         tail -= 1
     if not lines:
         report.doubt("audit.log: it is missing or empty; nothing vouches for what was given out")
-    elif lines[tail].seq > 1 and lines[-1].utc_ms - lines[tail].utc_ms < KEPT_MS_MIN:
+    elif not sliced and lines[tail].seq > 1 and lines[-1].utc_ms - lines[tail].utc_ms < KEPT_MS_MIN:
         report.doubt("audit.log: its beginning is missing")
     epoch, in_epoch = 0, None
     for at, line in enumerate(lines):
@@ -497,6 +525,15 @@ def check_close(call: Call, device_id: str, log: Log, report: Report) -> None:
         report.doubt(f"call {name}: its META is not the one that was closed with it")
 
 
+def unsealed(keys: PrivateKey | CallKeys, entries: list[Sealed], domain: bytes, device_id: str, call: Call) -> bytes:
+    """The key that is sealed in ``entries``, or the one that was disclosed for this call. Raises Damaged."""
+    if isinstance(keys, PrivateKey):
+        return hpke_open(keys, entries, domain, device_id, call)
+    if keys.call_id != call.call_id or domain not in keys.by_domain:
+        raise Damaged("the disclosed keys do not open it")
+    return keys.by_domain[domain]
+
+
 def hpke_open(private: PrivateKey, entries: list[Sealed], domain: bytes, device_id: str, call: Call) -> bytes:
     """Raises Damaged."""
     opened = struct.pack(">Q", call.opened_utc_ms)
@@ -511,7 +548,7 @@ def hpke_open(private: PrivateKey, entries: list[Sealed], domain: bytes, device_
     raise Damaged("it is not sealed to this key")
 
 
-def open_meta(private: PrivateKey, device_id: str, call: Call) -> dict[str, object]:
+def open_meta(private: PrivateKey | CallKeys, device_id: str, call: Call) -> dict[str, object]:
     """Raises Damaged."""
     assert call.meta_body is not None
     at = Cursor(call.meta_body)
@@ -520,7 +557,7 @@ def open_meta(private: PrivateKey, device_id: str, call: Call) -> dict[str, obje
     keys = parse_sealed(at)
     sealed = at.take(at.number(2))
     at.end()
-    key = hpke_open(private, keys, b"tacet/meta/1", device_id, call)
+    key = unsealed(private, keys, b"tacet/meta/1", device_id, call)
     try:
         value = json.loads(ChaCha20Poly1305(key).decrypt(bytes(12), sealed, b"tacet/meta/1"))
     except (InvalidTag, ValueError):
@@ -641,7 +678,7 @@ def _pieces(plaintext: bytes) -> Iterator[Piece]:
 
 
 class CallReader:
-    def __init__(self, device_id: str, log: Log, private: PrivateKey, report: Report, out: Path) -> None:
+    def __init__(self, device_id: str, log: Log, private: PrivateKey | CallKeys, report: Report, out: Path) -> None:
         self._device_id = device_id
         self._log = log
         self._private = private
@@ -665,7 +702,7 @@ class CallReader:
         directory.mkdir(parents=True, exist_ok=True)
         self._write_meta(call, directory)
         try:
-            dek = hpke_open(self._private, call.dek, b"tacet/dek/1", self._device_id, call)
+            dek = unsealed(self._private, call.dek, b"tacet/dek/1", self._device_id, call)
         except Damaged as damage:
             report.damage(f"call {name}: {damage}")
             return call.call_id
@@ -781,13 +818,18 @@ class Rows(Protocol):
 def run(arguments: argparse.Namespace) -> int:
     fingerprint = bytes.fromhex(arguments.fingerprint) if arguments.fingerprint else None
     bags = find_bags(arguments.stick)
-    private = open_key_file(arguments.key, read_passphrase(arguments.passphrase_file))
+    private: PrivateKey | CallKeys
+    if arguments.call_keys is not None:
+        private = open_call_keys(arguments.call_keys)
+    else:
+        private = open_key_file(arguments.key, read_passphrase(arguments.passphrase_file))
     report = Report()
     for bag in bags:
-        device_id = device_of(bag, arguments.device)
+        disclosed = private.device_id if isinstance(private, CallKeys) else None
+        device_id = device_of(bag, arguments.device or disclosed)
         report.note(f"answer {bag.name} of recorder {device_id}")
         check_manifests(bag, report)
-        log = read_log(bag, device_id, fingerprint, report)
+        log = read_log(bag, device_id, fingerprint, report, sliced=disclosed is not None)
         if log.genesis is not None:
             anchor = "as given" if log.anchored else "consistent, identity not checked: compare it with the label"
             report.note(f"fingerprint {sha256(log.genesis).hex()} ({anchor})")
@@ -836,7 +878,9 @@ def _fingerprint(text: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ringread", description="Offline reader and verifier of a Tacet stick.")
     parser.add_argument("stick", type=Path, metavar="K", help="the stick, or one answer on it")
-    parser.add_argument("--key", type=Path, required=True, help="the custodian's (or escrow's) key file")
+    keys = parser.add_mutually_exclusive_group(required=True)
+    keys.add_argument("--key", type=Path, metavar="F", help="the custodian's (or escrow's) key file")
+    keys.add_argument("--call-keys", type=Path, metavar="F", help="the keys file of an evidence bag (data/1.keys)")
     parser.add_argument("--passphrase-file", type=Path, metavar="F", help="(else TACET_PASSPHRASE, else asked for)")
     parser.add_argument("--fingerprint", type=_fingerprint, metavar="F", help="of the recorder, from its label")
     parser.add_argument("--device", metavar="ID", help="the recorder's id (else as the answer says)")
