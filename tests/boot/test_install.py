@@ -117,4 +117,4 @@ def test_users_and_folders_can_be_made_from_the_installed_files(installed: Path,
     groups = {line.split(":")[0]: line.split(":")[3] for line in (tmp_path / "etc/group").read_text().splitlines()}
     assert groups["audio"] == "tacet"
     assert groups["gpio"] == "tacet"
-    assert (tmp_path / "run/tacet-stick").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "run/tacet-stick").stat().st_mode & 0o7777 == 0o2750

@@ -117,8 +117,9 @@ def test_the_stick_process_sees_no_recording_and_no_device(installed: Path) -> N
     stick = directives(installed / UNITS / "tacet-stick@.service")
     assert stick["User"] == ["tacet-stick"]
     assert "-/var/lib/tacet" in stick["InaccessiblePaths"][0].split()
-    mount = next(line for line in stick["ExecStartPre"] if "/bin/mount" in line)
-    assert {"nosuid", "nodev", "noexec", "nosymfollow"} <= set(mount.split()[4].split(","))
+    mount = next(line for line in stick["ExecStartPre"] if "/bin/mount" in line).split()
+    assert mount[mount.index("-t") + 1] == "vfat,exfat"
+    assert {"nosuid", "nodev", "noexec", "nosymfollow"} <= set(mount[mount.index("-o") + 1].split(","))
 
 
 def test_the_recorder_starts_only_with_its_data_partition(installed: Path) -> None:
