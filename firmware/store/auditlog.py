@@ -166,7 +166,7 @@ class AuditLog:
         CardFailed."""
         until = self.cursor
         last: AuditLine | None = None
-        for start in range(until.tail, until.position + 1, self._segment):
+        for start in range(until.tail, until.position, self._segment):
             for line in self._segment_lines(start, self._links_after(start, until)):
                 if line.seq >= until.next_seq:
                     break
@@ -180,7 +180,7 @@ class AuditLog:
     def _links_after(self, start: int, until: AuditCursor) -> frozenset[bytes]:
         """The hashes that the last line of a segment may have: what the next line says of it."""
         following = start + self._segment
-        if following > until.position:
+        if following >= until.position:
             return frozenset((until.head,))
         return frozenset(lines[0].prev for lines in self._parsed(following) if lines)
 

@@ -14,9 +14,11 @@ MemoryHook = Callable[[int, MemoryKind, int], "Failure | None"]
 
 @dataclass(frozen=True)
 class Failure:
-    """``bytes_done``: how much of the slot was written before the part stopped answering (0..32)."""
+    """``bytes_done``: how much of the slot was written before the part stopped answering (0..32); ``error``: what is
+    raised instead of the OSError of a part that does not answer (a power cut in a test)."""
 
     bytes_done: int = 0
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class SimMemory:
         done = SLOT_BYTES if failure is None else failure.bytes_done
         self._set(slot, data[:done] + before[done:])
         if failure is not None:
-            raise OSError(errno.EREMOTEIO, "the erasable memory does not answer")
+            raise failure.error or OSError(errno.EREMOTEIO, "the erasable memory does not answer")
 
     def _call(self, kind: MemoryKind, slot: int) -> Failure | None:
         number = self.calls

@@ -134,14 +134,14 @@ class Examiner:
             found.violations.append(f"I25 LIVENESS: life after recovery: {type(error).__name__}: {error}")
             return
         after = promise.without(frozenset({gone}))
-        found.violations += judge(self.world, found, after)
+        found.violations += judge(self.world, found, after, booted=False)
 
 
 def _clock(promise: Promise, off_ms: int) -> SimClock:
     return SimClock(promise.true_utc_ms + off_ms)
 
 
-def judge(world: World, found: Examined, promise: Promise) -> list[str]:
+def judge(world: World, found: Examined, promise: Promise, *, booted: bool = True) -> list[str]:
     """All that one state can show. The attacker has every ciphertext ever made and the erasable memory as it is."""
     bad: list[str] = []
     vault, memory = found.vault, found.memory.content
@@ -149,8 +149,8 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
     if sum(any(memory[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)) != 1:
         bad.append("I4 ONE-ROOT: not exactly one slot is non-zero")
     trusted = vault.now_utc_ms()
-    if trusted <= promise.watermark_utc_ms:
-        bad.append("I20 TIME-MONOTONE: T did not grow over the boot")
+    if trusted < promise.watermark_utc_ms + booted:
+        bad.append("I20 TIME-MONOTONE: T did not grow")
     there = {call.call_id for call in retained(vault)}
     bad += _judge_scope(vault, promise, found.clock)
     opened = Opened(found.registry, memory)
@@ -162,11 +162,9 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
     for call in promise.calls.values():
         bad += _judge_call(world, found, promise, call, call.call_id in there, opened, trusted)
     bad += _judge_log(vault, promise)
-    bad += [
-        f"I17 REQUEST-ONCE: order {order.hex()[:4]} forgotten"
-        for order in promise.orders
-        if not vault.order_seen(order)
-    ]
+    for order, until in promise.orders.items():
+        if trusted <= until and not vault.order_seen(order):
+            bad.append("I17 REQUEST-ONCE: an order was forgotten before its end")
     return bad
 
 

@@ -99,7 +99,7 @@ def idle(vault: Vault) -> bool:
 def recent_log(vault: Vault, from_seq: int) -> list[AuditLine]:
     """The log's lines from ``from_seq`` on, read backwards from its end: all of it is too long to read each time."""
     log = vault._core.log
-    start = log._segment_start(log.cursor.position)
+    start = log._segment_start(log.cursor.position - 1)
     lines = log._segment_lines(start)
     while start > log.cursor.tail and (not lines or lines[0].seq > from_seq):
         start -= log._segment

@@ -37,6 +37,16 @@ class Pending:
     capacity: bool = False
     """The oldest days may go for space."""
 
+    def also(self, other: "Pending") -> "Pending":
+        """Both may have happened: a boot after an operation that was cut off."""
+        return Pending(
+            f"{self.what}, {other.what}",
+            self.may_go | other.may_go,
+            self.may_hold | other.may_hold,
+            self.may_unhold | other.may_unhold,
+            self.capacity or other.capacity,
+        )
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -47,7 +57,8 @@ class Promise:
     watermark_utc_ms: int = 0
     audit_seq: int = 0
     audit_hash: bytes = bytes(32)
-    orders: frozenset[bytes] = frozenset()
+    orders: Mapping[bytes, int] = field(default_factory=dict)
+    """Id -> until when it must not be carried out again."""
     latched: frozenset[int] = frozenset()
     pending: Pending = Pending()
     true_utc_ms: int = 0

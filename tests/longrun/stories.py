@@ -33,7 +33,7 @@ def step(world: World, rng: random.Random) -> str:
     try:
         act()
     except (Refused, RingFull) as refused:
-        world.acknowledge(world.settled())
+        world.take_over()
         return f"{name} refused: {refused.code}"
     return name
 
@@ -47,7 +47,7 @@ def steps(world: World, rng: random.Random) -> list[Step]:
         ("tick", 2, world.tick),
         ("row", 1, world.row),
         ("log", 0.5, world.log),
-        ("pass an hour", 2, lambda: world.pass_ms(HOUR_MS)),
+        ("an hour", 2, lambda: _an_hour(world)),
         ("midnight", 2, world.midnight),
         ("reboot", 1, lambda: world.reboot(rng.choice((1000, 60_000, HOUR_MS, 14 * HOUR_MS)))),
         ("order", 0.5, lambda: world.order(rng.randbytes(16))),
@@ -62,6 +62,11 @@ def steps(world: World, rng: random.Random) -> list[Step]:
     if closed:
         found += _with_closed(world, rng.choice(closed))
     return found
+
+
+def _an_hour(world: World) -> None:
+    world.pass_ms(HOUR_MS)
+    world.tick()
 
 
 def _opening(world: World, line: int) -> Step:

@@ -34,6 +34,7 @@ DEVICE_ID = "device-under-test"
 CUSTODIAN, ESCROW = b"c" * 32, b"e" * 32
 PCM_MARK = b"PCM-that-must-never-be-readable-on-flash"
 PIECE_SAMPLES = 800
+ORDER_MS = 14 * MS_PER_DAY
 
 TINY = Geometry(
     lines=2,
@@ -130,7 +131,7 @@ class World:
         line = recent_log(self.vault, max(self.promise.audit_seq, 1))[-1]
         self._set(
             replace(
-                promise or self.promise,
+                self._without_capacity_victims(promise or self.promise),
                 pending=Pending(),
                 watermark_utc_ms=persisted_utc_ms(self.vault),
                 audit_seq=line.seq,
@@ -147,7 +148,8 @@ class World:
         for event in self.disk.history[self._seen_events :]:
             if isinstance(event, Write) and event.name == "ring" and event.data[:4] == b"TCF1":
                 frames = self.frames.setdefault(event.data[8:24], [])
-                if event.data not in frames:
+                whole = len(event.data) == 192 + int.from_bytes(event.data[28:32], "big")
+                if whole and event.data not in frames:
                     frames.append(event.data)
         self._seen_events = len(self.disk.history)
 
@@ -172,7 +174,7 @@ class World:
     # ------------------------------------------------------------------------------------------------- operations
 
     def open_call(self, line: int = 0) -> bytes:
-        self.begin(Pending("open"))
+        self.begin(Pending("open", capacity=True))
         opened = self.now_utc_ms()
         call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, self.meta(opened, opened))
         self.samples[call_id] = 0
@@ -202,16 +204,18 @@ class World:
     def _acknowledge_frames(self, call_id: bytes) -> None:
         self._note_frames()
         kept = self.promise.calls[call_id]
-        promise = self._without_capacity_victims(self.promise)
-        self.acknowledge(promise.with_call(replace(kept, frames=len(self.frames.get(call_id, ())))))
+        self.acknowledge(self.promise.with_call(replace(kept, frames=len(self.frames.get(call_id, ())))))
 
     def _without_capacity_victims(self, promise: Promise) -> Promise:
-        """Whole oldest days may have gone for space: the vault says so in its log, and the calls are then gone."""
+        """Whole oldest days may have gone for space, and then a hold's copy with its hold: the log must say so."""
         there = {call.call_id for call in retained(self.vault)}
         lost = frozenset(c.call_id for c in promise.calls.values() if c.closed and c.call_id not in there)
         if lost:
-            events = {line.event for line in recent_log(self.vault, promise.audit_seq)}
-            assert "CAPACITY" in events, "I10: calls went without a logged reason"
+            lines = [line for line in recent_log(self.vault, promise.audit_seq) if line.event == "DESTROYED"]
+            for_space = any(line.fields["op"] == "capacity" for line in lines)
+            by_name = {line.fields["call"] for line in lines if line.fields["op"] == "release"}
+            unexplained = [call_id for call_id in lost if not for_space and call_id.hex() not in by_name]
+            assert not unexplained, "I10: calls went without a logged reason"
         return promise.without(lost)
 
     def close(self, call_id: bytes) -> None:
@@ -291,11 +295,11 @@ class World:
     def release(self, call_id: bytes) -> None:
         kept = self.promise.calls[call_id]
         past = self.promise.limit(kept) <= self.now_utc_ms()
-        go = frozenset({call_id}) if past else frozenset()
-        self.begin(Pending("release", may_go=go, may_unhold=frozenset({call_id})))
+        only = frozenset({call_id})
+        self.begin(Pending("release", may_go=only, may_unhold=only))
         self.vault.release(call_id)
         promise = self.promise.with_call(replace(kept, hold="", hold_until_utc_ms=0))
-        self.acknowledge(promise.without(go) if past else promise)
+        self.acknowledge(promise.without(only) if past else promise)
 
     def erase(self, call_id: bytes) -> None:
         self.begin(Pending("erase", may_go=frozenset({call_id})))
@@ -304,8 +308,9 @@ class World:
 
     def order(self, order_id: bytes) -> None:
         self.begin(Pending("order"))
-        self.vault.remember_order(order_id, self.now_utc_ms() + 14 * MS_PER_DAY)
-        self.acknowledge(replace(self.promise, orders=self.promise.orders | {order_id}))
+        until = self.now_utc_ms() + ORDER_MS
+        self.vault.remember_order(order_id, until)
+        self.acknowledge(replace(self.promise, orders={**self.promise.orders, order_id: until}))
 
     def log(self) -> None:
         self.begin(Pending("log"))
@@ -366,15 +371,29 @@ class World:
 
     def boot(self) -> None:
         """Open calls were interrupted: closed by the boot, and kept."""
-        claimed = self.rtc.read().utc_ms or 0
-        self.begin(self._pending("boot", max(claimed, self.promise.watermark_utc_ms)))
-        self.vault = self._open(f"boot-{self.boots}")
+        self.open_vault()
         promise = self.promise
         for call in list(promise.calls.values()):
             if not call.closed:
                 promise = promise.with_call(replace(call, closed=True))
         self.promise = self._holding_asked(promise)
         self.acknowledge(self._after_boot())
+
+    def open_vault(self) -> None:
+        """Boot, and acknowledge nothing yet: what was pending may have happened as well."""
+        claimed = self.rtc.read().utc_ms or 0
+        pending = self._pending("boot", max(claimed, self.promise.watermark_utc_ms))
+        self.begin(self.promise.pending.also(pending))
+        self.vault = self._open(f"boot-{self.boots}")
+
+    def retry(self) -> None:
+        """An erasure that the memory did not confirm is tried again."""
+        self.begin(self.promise.pending.also(self._pending("retry", self.now_utc_ms() + 1000)))
+        self.vault.tick()
+
+    def take_over(self) -> None:
+        """After a judgement: what is there is promised from here on."""
+        self.acknowledge(self.settled())
 
     def _after_boot(self) -> Promise:
         """Boot expires by the calendar; holds lapse at the first tick."""

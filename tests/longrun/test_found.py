@@ -1,0 +1,37 @@
+"""What explorer and years found, each as the smallest story that shows it. A mended bug stays mended."""
+
+from tests.longrun.inside import recent_log
+from tests.longrun.world import TINY, World, chain_is_whole
+
+
+def test_a_log_line_that_ends_exactly_at_its_segments_end_in_a_wrapped_log_damages_nothing() -> None:
+    """The next segment still holds lines of the last time round: they are not the log's continuation."""
+    world = World("segment end")
+    exact = 0
+    while exact < 3 or world.vault._core.log.cursor.next_seq < 500:
+        exact += _log_to_the_end_of_a_segment(world)
+        lines = recent_log(world.vault, 1)
+        assert lines[-1].seq == world.vault._core.log.cursor.next_seq - 1
+        assert chain_is_whole(lines)
+        assert list(world.vault.audit_lines())[-1] == lines[-1].raw
+    world.reboot()
+    assert chain_is_whole(recent_log(world.vault, 1))
+
+
+def _log_to_the_end_of_a_segment(world: World) -> bool:
+    """One more line; True where it could be made to end exactly at a segment's end."""
+    log = world.vault._core.log
+    segment = TINY.audit_segment_bytes
+    before = log.cursor.position
+    world.vault.log("DISCLOSE", {"n": 1})
+    length = log.cursor.position - before
+    room = segment - log.cursor.position % segment
+    spare = room - length
+    if not 0 <= spare <= 600:
+        return False
+    world.vault.log("DISCLOSE", {"n": 10**spare if spare < 15 else 1, **_padding(spare)})
+    return log.cursor.position % segment == 0
+
+
+def _padding(spare: int) -> dict[str, int | str | bytes]:
+    return {} if spare < 15 else {"x": "a" * (spare - 3)}
