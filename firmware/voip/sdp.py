@@ -18,6 +18,8 @@ class Flow(StrEnum):
     INACTIVE = "inactive"
 
 
+_FLOWS = frozenset(Flow)
+
 STATIC_PAYLOADS = {
     0: ("pcmu", 8000, 1),
     3: ("gsm", 8000, 1),
@@ -86,20 +88,24 @@ def parse_sdp(data: bytes) -> Session | None:
             blocks.append([])
         blocks[-1].append((key, value.strip()))
     session = blocks[0]
-    media = tuple(_media(block, session) for block in blocks[1:])
-    return Session(media)
+    defaults = (_last(session, "c"), _flow(session), _is_keyed(session))
+    return Session(tuple(_media(block, *defaults) for block in blocks[1:]))
 
 
-def _media(block: list[tuple[str, str]], session: list[tuple[str, str]]) -> Media:
+def _media(block: list[tuple[str, str]], session_connection: str, session_flow: Flow | None, keyed: bool) -> Media:
     words = block[0][1].split()
     kind = words[0].lower() if words else ""
     port = _number(words[1].split("/")[0], 65535) if len(words) > 1 else 0
     protocol = words[2].upper() if len(words) > 2 else ""
-    connection = _last(block, "c") or _last(session, "c")
-    address, null = _address(connection)
-    names = {_attribute(value)[0] for key, value in session + block if key == "a"}
-    keyed = bool(names & {"crypto", "fingerprint", "zrtp-hash"})
-    return Media(kind, port, protocol, address, null, _flow(block, session), _payloads(words[3:], block), keyed)
+    address, null = _address(_last(block, "c") or session_connection)
+    flow = _flow(block) or session_flow or Flow.SENDRECV
+    payloads = _payloads(words[3:], block)
+    return Media(kind, port, protocol, address, null, flow, payloads, keyed or _is_keyed(block))
+
+
+def _is_keyed(block: list[tuple[str, str]]) -> bool:
+    names = {_attribute(value)[0] for key, value in block if key == "a"}
+    return bool(names & {"crypto", "fingerprint", "zrtp-hash"})
 
 
 def _last(block: list[tuple[str, str]], wanted: str) -> str:
@@ -132,12 +138,12 @@ def _address(connection: str) -> tuple[bytes | None, bool]:
     return address.packed, False
 
 
-def _flow(block: list[tuple[str, str]], session: list[tuple[str, str]]) -> Flow:
-    for part in (block, session):
-        for key, value in reversed(part):
-            if key == "a" and value.strip().lower() in set(Flow):
-                return Flow(value.strip().lower())
-    return Flow.SENDRECV
+def _flow(block: list[tuple[str, str]]) -> Flow | None:
+    for key, value in reversed(block):
+        word = value.lower()
+        if key == "a" and word in _FLOWS:
+            return Flow(word)
+    return None
 
 
 def _payloads(formats: list[str], block: list[tuple[str, str]]) -> dict[int, tuple[str, int, int]]:

@@ -9,21 +9,30 @@ HEADER_END = b"\r\n\r\n"
 TLS_HANDSHAKE = b"\x16\x03"
 """Content type handshake, version 3.x (RFC 8446 5.1)."""
 
+SEQUENCE_MASK = 0xFFFFFFFF
+HALF_SEQUENCE = 0x80000000
+
 FlowKey = tuple[bytes, int, bytes, int]
 
 
 @dataclass
 class _Flow:
-    """``expected``: next sequence number, None until the first segment. ``text``: contiguous bytes not yet a message.
-
-    ``pending``: out-of-order segments by sequence number.
-    """
+    """``expected``: next sequence number, None until the first segment. ``text``: contiguous bytes not yet a message,
+    of which the first ``searched`` hold no end of headers. ``pending``: out-of-order segments by sequence number."""
 
     expected: int | None = None
     text: bytearray = field(default_factory=bytearray)
+    searched: int = 0
     pending: dict[int, bytes] = field(default_factory=dict)
     pending_bytes: int = 0
     encrypted: bool = False
+
+    def restart(self, expected: int) -> None:
+        self.text.clear()
+        self.searched = 0
+        self.pending.clear()
+        self.pending_bytes = 0
+        self.expected = expected
 
 
 class StreamReader:
@@ -40,7 +49,22 @@ class StreamReader:
 
     def feed(self, segment: Segment) -> tuple[list[bytes], bool]:
         """(messages that became whole, True when this direction has just shown itself to be TLS)."""
-        key = (segment.source, segment.source_port, segment.destination, segment.destination_port)
+        flow = self._flow(segment)
+        messages: list[bytes] = []
+        begins_tls = False
+        if segment.payload and not flow.encrypted:
+            self._place(flow, segment)
+            if flow.text.startswith(TLS_HANDSHAKE):
+                flow.restart(0)
+                flow.encrypted = begins_tls = True
+            else:
+                messages = self._messages(flow)
+        if segment.finished:
+            self._flows.pop(_key(segment), None)
+        return messages, begins_tls
+
+    def _flow(self, segment: Segment) -> _Flow:
+        key = _key(segment)
         flow = self._flows.get(key)
         if flow is None or segment.synchronise:
             flow = self._flows[key] = _Flow()
@@ -48,39 +72,18 @@ class StreamReader:
                 self._flows.popitem(last=False)
         self._flows.move_to_end(key)
         if segment.synchronise:
-            flow.expected = (segment.sequence + 1) & 0xFFFFFFFF
-        if not segment.payload or flow.encrypted:
-            messages: list[bytes] = []
-        elif flow.expected is None and segment.payload[:2] == TLS_HANDSHAKE:
-            messages = self._mark(flow)
-        else:
-            self._place(flow, segment)
-            messages = self._mark(flow) if bytes(flow.text[:2]) == TLS_HANDSHAKE else self._messages(flow)
-            if flow.encrypted:
-                return messages, True
-        newly = flow.encrypted and bool(segment.payload) and segment.payload[:2] == TLS_HANDSHAKE
-        if segment.finished:
-            self._flows.pop(key, None)
-        return messages, newly
-
-    @staticmethod
-    def _mark(flow: _Flow) -> list[bytes]:
-        flow.encrypted = True
-        flow.text.clear()
-        flow.pending.clear()
-        flow.pending_bytes = 0
-        return []
+            flow.expected = (segment.sequence + 1) & SEQUENCE_MASK
+        return flow
 
     def _place(self, flow: _Flow, segment: Segment) -> None:
+        """Put the payload where it belongs: behind the text, among the pending, or nowhere (it was there before)."""
         if flow.expected is None:
             flow.expected = segment.sequence
-        ahead = (segment.sequence - flow.expected) & 0xFFFFFFFF
         payload = segment.payload
-        if ahead >= 0x80000000:
-            payload = payload[0x100000000 - ahead :]
+        ahead = (segment.sequence - flow.expected) & SEQUENCE_MASK
+        if ahead >= HALF_SEQUENCE:
+            payload = payload[SEQUENCE_MASK + 1 - ahead :]
             ahead = 0
-        if not payload:
-            return
         if ahead and flow.pending_bytes + len(payload) <= self._pending_bytes_max:
             if segment.sequence not in flow.pending:
                 flow.pending[segment.sequence] = payload
@@ -88,39 +91,43 @@ class StreamReader:
             return
         if ahead:
             # The missing bytes will not come any more (we lost them): begin again at this segment.
-            flow.text.clear()
-            flow.pending.clear()
-            flow.pending_bytes = 0
-            flow.expected = segment.sequence
-        flow.text += payload
-        flow.expected = (flow.expected + len(payload)) & 0xFFFFFFFF
+            flow.restart(segment.sequence)
+        self._append(flow, payload)
         while flow.expected in flow.pending:
             follower = flow.pending.pop(flow.expected)
             flow.pending_bytes -= len(follower)
-            flow.text += follower
-            flow.expected = (flow.expected + len(follower)) & 0xFFFFFFFF
+            self._append(flow, follower)
+
+    @staticmethod
+    def _append(flow: _Flow, payload: bytes) -> None:
+        assert flow.expected is not None
+        flow.text += payload
+        flow.expected = (flow.expected + len(payload)) & SEQUENCE_MASK
 
     def _messages(self, flow: _Flow) -> list[bytes]:
-        messages = []
+        messages: list[bytes] = []
         text = flow.text
         while True:
-            while text[:2] == b"\r\n":
-                del text[:2]  # keep-alive (RFC 5626 3.5.1)
-            end = text.find(HEADER_END)
-            if end < 0:
-                break
-            length = content_length(bytes(text[:end]))
-            total = end + len(HEADER_END) + (length or 0)
+            if flow.searched == 0:
+                blank = len(text) - len(text.lstrip(b"\r\n"))
+                del text[:blank]  # keep-alives between messages (RFC 5626 3.5.1)
+            end = text.find(HEADER_END, max(0, flow.searched - len(HEADER_END)))
+            length = content_length(bytes(text[:end])) if end >= 0 else 0
+            total = (end if end >= 0 else len(text)) + len(HEADER_END) + (length or 0)
             if length is None or total > self._message_bytes_max:
                 text.clear()
-                break
-            if len(text) < total:
-                break
+                flow.searched = 0
+                return messages
+            if end < 0 or len(text) < total:
+                flow.searched = len(text) if end < 0 else end
+                return messages
             messages.append(bytes(text[:total]))
             del text[:total]
-        if len(text) > self._message_bytes_max:
-            text.clear()
-        return messages
+            flow.searched = 0
+
+
+def _key(segment: Segment) -> FlowKey:
+    return segment.source, segment.source_port, segment.destination, segment.destination_port
 
 
 def content_length(head: bytes) -> int | None:
