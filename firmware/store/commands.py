@@ -38,6 +38,8 @@ class AppendAudio:
     first_sample: int
     samples: int
     payload: NDArray[np.int16] | bytes
+    codec: AudioCodec | None = None
+    """Of this piece, where it is not the call's: the far ends may change it in mid-call."""
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,19 @@ def open_call(
     return call_id
 
 
-def append_audio(core: Core, call_id: bytes, first: int, samples: int, payload: NDArray[int16] | bytes) -> int | None:
+def append_audio(
+    core: Core,
+    call_id: bytes,
+    first: int,
+    samples: int,
+    payload: NDArray[int16] | bytes,
+    codec: AudioCodec | None = None,
+) -> int | None:
     """Returns the sample through which the call is durable now, where a frame was sealed. Raises CardFailed, and,
     before the piece is taken, RingFull and ErasureUnconfirmed: the caller may then try again."""
     _, running = running_call(core, call_id)
     sealed = _make_way(core, running, first, samples)
-    running.add_audio(first, samples, payload)
+    running.add_audio(first, samples, payload, codec)
     return _seal_due(core, running) or sealed
 
 

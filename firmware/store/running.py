@@ -19,6 +19,7 @@ class _Run:
     first_sample: int
     samples: int
     reason: GapReason | None
+    codec: AudioCodec
     pcm: list[NDArray[np.int16]]
     coded: bytearray
 
@@ -56,28 +57,32 @@ class Running:
         """The frame is long enough to be sealed now."""
         return self.pending and self._span(self.through_sample) >= FRAME_SEAL_SAMPLES * self._rate_hz
 
-    def add_audio(self, first_sample: int, samples: int, payload: NDArray[np.int16] | bytes) -> None:
-        """int16 [channels, n] for FLAC, the codec's bytes for others."""
+    def add_audio(
+        self, first_sample: int, samples: int, payload: NDArray[np.int16] | bytes, codec: AudioCodec | None = None
+    ) -> None:
+        """int16 [channels, n] for FLAC, the codec's bytes for others. ``codec``: of this piece, where the far ends have
+        changed it in mid-call; None: the call's."""
         assert samples * SAMPLE_RATE_HZ <= FRAME_SAMPLES_MAX * self._rate_hz, "at most 2 s at a time"
-        run = self._run(first_sample, None)
+        run = self._run(first_sample, None, codec or self._codec)
         if isinstance(payload, bytes):
-            assert self._codec is not AudioCodec.FLAC
+            assert run.codec is not AudioCodec.FLAC
             run.coded += payload
         else:
-            assert self._codec is AudioCodec.FLAC
+            assert run.codec is AudioCodec.FLAC
             assert payload.shape == (self._channels, samples)
             run.pcm.append(payload.astype(np.int16, copy=True))
         self._grow(run, samples)
 
     def add_gap(self, first_sample: int, samples: int, reason: GapReason) -> None:
-        self._grow(self._run(first_sample, reason), samples)
+        self._grow(self._run(first_sample, reason, self._codec), samples)
 
-    def _run(self, first_sample: int, reason: GapReason | None) -> _Run:
+    def _run(self, first_sample: int, reason: GapReason | None, codec: AudioCodec) -> _Run:
         assert first_sample >= self.through_sample, "pieces come in order and do not overlap"
         assert not self._pieces, "what is encoded has to be sealed first"
         last = self._runs[-1] if self._runs else None
-        if last is None or last.reason is not reason or last.first_sample + last.samples != first_sample:
-            last = _Run(first_sample, 0, reason, [], bytearray())
+        alike = last is not None and (last.reason, last.codec) == (reason, codec)
+        if last is None or not alike or last.first_sample + last.samples != first_sample:
+            last = _Run(first_sample, 0, reason, codec, [], bytearray())
             self._runs.append(last)
         return last
 
@@ -128,4 +133,4 @@ class Running:
             joined = np.concatenate(run.pcm, axis=1)
             payload = bytearray(encoder.encode(joined, self._rate_hz))
             joined.fill(0)
-        return Piece(run.first_sample, run.samples, run.reason, self._codec, self._channels, self._rate_hz, payload)
+        return Piece(run.first_sample, run.samples, run.reason, run.codec, self._channels, self._rate_hz, payload)

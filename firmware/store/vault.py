@@ -167,11 +167,16 @@ class Vault:
         return recording.open_call(self._core, line, opened_utc_ms, codec, channels, rate_hz, meta)
 
     def append_audio(
-        self, call_id: bytes, first_sample: int, samples: int, payload: NDArray[int16] | bytes
+        self,
+        call_id: bytes,
+        first_sample: int,
+        samples: int,
+        payload: NDArray[int16] | bytes,
+        codec: AudioCodec | None = None,
     ) -> int | None:
-        """int16 [channels, n] (FLAC) or codec bytes, at most 2 s. Returns the sample through which the call is durable
+        """int16 [channels, n] (FLAC) or codec bytes, at most 2 s; ``codec`` None: the call's. Returns the sample through which the call is durable
         where a frame was sealed. Raises Refused (``not_kept``), RingFull, CardFailed, ErasureUnconfirmed."""
-        return recording.append_audio(self._core, call_id, first_sample, samples, payload)
+        return recording.append_audio(self._core, call_id, first_sample, samples, payload, codec)
 
     def append_gap(self, call_id: bytes, first_sample: int, samples: int, reason: GapReason) -> int | None:
         return recording.append_gap(self._core, call_id, first_sample, samples, reason)

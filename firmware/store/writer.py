@@ -335,7 +335,7 @@ class Writer:
         if call_id is None:
             return ()
         if isinstance(command, AppendAudio):
-            sealed = vault.append_audio(call_id, command.first_sample, command.samples, command.payload)
+            sealed = vault.append_audio(call_id, command.first_sample, command.samples, command.payload, command.codec)
         else:
             sealed = vault.append_gap(call_id, command.first_sample, command.samples, command.reason)
         return () if sealed is None else (FrameSealed(command.call, sealed),)
