@@ -114,6 +114,8 @@ class _Line:
     tone: ToneSpec | None = None
     """What is being heard now."""
     tone_last_hop: int = 0
+    claimed_hop: int = 0
+    """Stretches before this one have made a tone."""
 
 
 @lru_cache(maxsize=16)
@@ -203,6 +205,8 @@ class ToneReceiver:
     def _found(self, line: int, spec: ToneSpec, first: int, hop: int) -> list[ToneFound | ToneGone]:
         state = self._lines[line]
         state.tone_last_hop = hop
+        if spec.cadence_s:
+            state.claimed_hop = hop
         if state.tone is not None and state.tone.tone is spec.tone:
             return []
         events = self._gone(line, first)
@@ -305,9 +309,15 @@ class ToneReceiver:
         for spec in self._plan.tones:
             if spec.cadence_s:
                 first = _matches(spec, done, silence_s)
-                if first is not None:
+                if first is not None and self._is_new(line, spec, first):
                     return self._found(line, spec, first, hop)
         return self._call_waiting(line, hop)
+
+    def _is_new(self, line: int, spec: ToneSpec, first: int) -> bool:
+        """Stretches that made one tone make no other and not the same again: a busy tone that is cut off within a
+        burst ends like congestion."""
+        state = self._lines[line]
+        return (state.tone is not None and state.tone.tone is spec.tone) or first >= state.claimed_hop
 
     def _call_waiting(self, line: int, hop: int) -> list[ToneFound | ToneGone]:
         done = self._lines[line].done
@@ -321,7 +331,7 @@ class ToneReceiver:
         if not pause_min <= pause <= pause_max:
             return []
         spec = ToneSpec(Tone.CALL_WAITING, (self._plan.call_waiting_hz,), (b.seconds(), pause_max))
-        return self._found(line, spec, a.first, hop)
+        return self._found(line, spec, a.first, hop) if self._is_new(line, spec, a.first) else []
 
 
 def _chosen(shares: dict[tuple[float, ...], float]) -> tuple[float, ...]:

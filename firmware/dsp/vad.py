@@ -20,8 +20,8 @@ STEP = 10
 """Frames per decision step (100 ms)."""
 
 BAND_EDGES_HZ = (150, 300, 450, 600, 800, 1000, 1300, 1600, 2000, 2500, 3000, 3600)
-SMOOTH = 5
-"""50 ms: a syllable's kernel."""
+SMOOTH = 9
+"""90 ms: about a syllable."""
 
 FLOOR_SMOOTH = 20
 FLOOR_STEPS = 50
@@ -31,18 +31,24 @@ MEMORY_STEPS = 80
 """8 s of the statistic tell how restless the noise is."""
 
 TOP_BANDS = 6
-QUIET_SHARE, CALM_SHARE = 0.25, 0.05
-"""Quantiles of the statistic that stand for noise: half of a conversation's time on one line is pause."""
+QUIET_SHARE, CALM_SHARE = 0.15, 0.03
+"""Quantiles of the statistic that stand for noise: even a monologue pauses for a seventh of its time."""
 
-OVER_DB, RESTLESS = 2.0, 1.5
-PEAK_SHARE, BELOW_PEAK_DB = 0.97, 38.0
-"""Nothing more than 38 dB below the loudest frames of the last 8 s is speech (echo, cross-talk)."""
+OVER_DB, RESTLESS = 1.5, 1.5
+THRESHOLD_MAX_DB = 16.0
+"""What stands out this far is voice however restless the rest is: a long monologue must not become its own noise."""
+
+KNOWN_MIN, EARLY_OVER_DB = 150, 6.0
+"""For the first 1.5 s the noise is known by few frames only: more is asked."""
+
+PEAK_SHARE, BELOW_PEAK_DB = 0.97, 36.0
+"""Nothing more than 36 dB below the loudest frames of the last 8 s is speech (echo, cross-talk)."""
 
 RUN_MIN = 4
-GAP_MAX = 20
-HANGOVER = 12
-LEAD = 8
-"""Frames: least run, gap closed, and what is added after and before. Together with GAP_MAX the hangover of 200 ms."""
+GAP_MAX = 30
+HANGOVER = 9
+LEAD = 6
+"""Frames: least run, gap closed, and what is added after and before (with the smoothing a hangover of 200 ms)."""
 
 ENERGY_FLOOR = 30.0
 """Added to every band energy: rounding noise of 16-bit samples is no signal."""
@@ -132,7 +138,8 @@ class VoiceDetector:
         self._known = np.minimum(self._known + STEP, MEMORY_STEPS * STEP)
         quiet, calm = self._quantiles(self._memory, (QUIET_SHARE, CALM_SHARE))
         (peak,) = self._quantiles(self._levels, (PEAK_SHARE,))
-        threshold = quiet + np.maximum(OVER_DB, RESTLESS * (quiet - calm))
+        over_db = np.where(self._known < KNOWN_MIN, EARLY_OVER_DB, OVER_DB)
+        threshold = np.minimum(quiet + np.maximum(over_db, RESTLESS * (quiet - calm)), THRESHOLD_MAX_DB)
         out: NDArray[np.bool_] = (statistic > threshold[:, None]) & (level > (peak - BELOW_PEAK_DB)[:, None])
         return out
 
