@@ -835,9 +835,25 @@ def run(arguments: argparse.Namespace) -> int:
             report.note(f"fingerprint {sha256(log.genesis).hex()} ({anchor})")
         reader = CallReader(device_id, log, private, report, arguments.out)
         key_files = sorted((bag / "data").glob("*.key"), key=lambda path: (len(path.name), path.name))
-        check_complete(bag.name, log, [reader.read(key_file) for key_file in key_files], report)
+        read = [reader.read(key_file) for key_file in key_files]
+        if isinstance(private, CallKeys):
+            check_disclosed(bag, device_id, log, private.call_id, report)
+        else:
+            check_complete(bag.name, log, read, report)
     (arguments.out / "report.txt").write_text("\n".join(report.lines) + "\n", encoding="utf-8")
     return _verdict(report, arguments.out)
+
+
+def check_disclosed(bag: Path, device_id: str, log: Log, call_id: bytes, report: Report) -> None:
+    """An evidence bag carries the recorder's own lines about the order by which its call was given out."""
+    path = bag / "data" / "disclosure.log"
+    if log.genesis is None:
+        return
+    found, quiet = Log({0: log.genesis}, log.anchored, log.genesis), Report()
+    _follow(read_file(path, TEXT_BYTES_MAX).split(b"\n") if path.exists() else [], device_id, found, quiet, True)
+    given = any(line.event == "DISCLOSE" and line.fields.get("call") == call_id.hex() for line in found.lines)
+    if quiet.damaged or quiet.unverified or not given:
+        report.doubt(f"call {call_id.hex()}: disclosure.log does not vouch that the recorder gave it out")
 
 
 def check_complete(order: str, log: Log, here: list[bytes | None], report: Report) -> None:

@@ -202,7 +202,7 @@ def run_extract(arguments: argparse.Namespace) -> int:
     home = Home.open(arguments.home)
     person = open_own(arguments, home)
     now = now_of(arguments)
-    _refuse_expired(home, person, arguments.call, now)
+    refuse_expired(home, person, arguments.call, now)
     with Desk.open(home, person, now) as desk:
         heard = hear(desk, arguments.call, "extract")
     encode = audio.wav if arguments.wav is not None else audio.flac
@@ -217,7 +217,7 @@ def run_extract(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_expired(home: Home, person: Any, call_id: str, now_utc_ms: int) -> None:
+def refuse_expired(home: Home, person: Any, call_id: str, now_utc_ms: int) -> None:
     """Opening the desk destroys what is due; whoever asks for such a call is told so."""
     library = load(home, person)
     try:

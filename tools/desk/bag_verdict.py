@@ -1,0 +1,58 @@
+"""What the checks of a call came to, in words that a person who has never seen a hash can weigh."""
+
+from dataclasses import dataclass
+
+from tools.desk.bag_source import Source
+from tools.desk.findings import Severity
+
+
+@dataclass(frozen=True)
+class Check:
+    """``passed`` None: it could not be checked here."""
+
+    what: str
+    passed: bool | None
+    words: str
+
+
+def verdict(source: Source) -> list[Check]:
+    """One line per question that a court asks."""
+    items = source.findings.items
+    forged = [item for item in items if item.severity is Severity.UNVERIFIED]
+    damaged = [item for item in items if item.severity is Severity.DAMAGED]
+    opened = sum(frame.plaintext is not None for frame in source.frames)
+    total = source.call.close.frames
+    fingerprint = source.chain.fingerprint
+    return [
+        Check(
+            "Which recorder made it",
+            True if source.chain.anchored else None,
+            f"{source.row.device}, fingerprint {fingerprint.hex() if fingerprint else 'unknown'}; "
+            + (
+                "it is the one that the custodian pinned when the recorder was enrolled"
+                if source.chain.anchored
+                else "nobody has compared it with the recorder's label"
+            ),
+        ),
+        Check(
+            "Its signatures",
+            not forged,
+            "every frame, the closing record and the log are signed by the recorder's keys"
+            if not forged
+            else f"{len(forged)} findings, named below",
+        ),
+        Check(
+            "Whole and in order",
+            opened == total and not items,
+            f"{opened} of {total} frames are here, chained from the first to the last"
+            if not items
+            else f"{opened} of {total} frames are sound and were used",
+        ),
+        Check(
+            "Unchanged",
+            not damaged,
+            "every frame opens and is what its signed header commits to"
+            if not damaged
+            else f"{len(damaged)} findings, named below",
+        ),
+    ]
