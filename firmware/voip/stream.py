@@ -9,6 +9,10 @@ HEADER_END = b"\r\n\r\n"
 TLS_HANDSHAKE = b"\x16\x03"
 """Content type handshake, version 3.x (RFC 8446 5.1)."""
 
+MISSING_US = 2_000_000
+"""A segment that the receiver misses as well is sent again within a second or so (RFC 6298); one that only we lost
+never comes."""
+
 SEQUENCE_MASK = 0xFFFFFFFF
 HALF_SEQUENCE = 0x80000000
 
@@ -25,6 +29,8 @@ class _Flow:
     searched: int = 0
     pending: dict[int, bytes] = field(default_factory=dict)
     pending_bytes: int = 0
+    waiting_mono_us: int = 0
+    """Since when the first pending segment waits for what is missing before it."""
     encrypted: bool = False
 
     def restart(self, expected: int) -> None:
@@ -38,7 +44,8 @@ class _Flow:
 class StreamReader:
     """At most ``flows_max`` directions, ``pending_bytes_max`` waiting bytes each, messages up to ``message_bytes_max``.
 
-    A direction that loses bytes (a packet that we lost) goes on at the next segment that begins a message.
+    A direction that misses bytes for MISSING_US (a packet that only we lost) goes on at the next segment that begins
+    a message.
     """
 
     def __init__(self, flows_max: int, pending_bytes_max: int, message_bytes_max: int) -> None:
@@ -47,13 +54,13 @@ class StreamReader:
         self._message_bytes_max = message_bytes_max
         self._flows: OrderedDict[FlowKey, _Flow] = OrderedDict()
 
-    def feed(self, segment: Segment) -> tuple[list[bytes], bool]:
+    def feed(self, segment: Segment, at_mono_us: int) -> tuple[list[bytes], bool]:
         """(messages that became whole, True when this direction has just shown itself to be TLS)."""
         flow = self._flow(segment)
         messages: list[bytes] = []
         begins_tls = False
         if segment.payload and not flow.encrypted:
-            self._place(flow, segment)
+            self._place(flow, segment, at_mono_us)
             if flow.text.startswith(TLS_HANDSHAKE):
                 flow.restart(0)
                 flow.encrypted = begins_tls = True
@@ -75,7 +82,7 @@ class StreamReader:
             flow.expected = (segment.sequence + 1) & SEQUENCE_MASK
         return flow
 
-    def _place(self, flow: _Flow, segment: Segment) -> None:
+    def _place(self, flow: _Flow, segment: Segment, at_mono_us: int) -> None:
         """Put the payload where it belongs: behind the text, among the pending, or nowhere (it was there before)."""
         if flow.expected is None:
             flow.expected = segment.sequence
@@ -83,16 +90,32 @@ class StreamReader:
         ahead = (segment.sequence - flow.expected) & SEQUENCE_MASK
         if ahead >= HALF_SEQUENCE:
             payload = payload[SEQUENCE_MASK + 1 - ahead :]
-            ahead = 0
-        if ahead and flow.pending_bytes + len(payload) <= self._pending_bytes_max:
-            if segment.sequence not in flow.pending:
-                flow.pending[segment.sequence] = payload
-                flow.pending_bytes += len(payload)
+        elif ahead:
+            self._wait(flow, segment, at_mono_us)
             return
-        if ahead:
-            # The missing bytes will not come any more (we lost them): begin again at this segment.
-            flow.restart(segment.sequence)
         self._append(flow, payload)
+        self._join(flow)
+
+    def _wait(self, flow: _Flow, segment: Segment, at_mono_us: int) -> None:
+        if not flow.pending:
+            flow.waiting_mono_us = at_mono_us
+        if segment.sequence not in flow.pending:
+            flow.pending[segment.sequence] = segment.payload
+            flow.pending_bytes += len(segment.payload)
+        late = at_mono_us - flow.waiting_mono_us > MISSING_US
+        if not late and flow.pending_bytes <= self._pending_bytes_max:
+            return
+        base = flow.expected or 0
+        waiting = sorted(flow.pending.items(), key=lambda item: (item[0] - base) & SEQUENCE_MASK)
+        whole = [(sequence, payload) for sequence, payload in waiting if _begins_message(payload)]
+        flow.restart(whole[0][0] if whole else (segment.sequence + len(segment.payload)) & SEQUENCE_MASK)
+        if whole:
+            flow.pending = dict(waiting[waiting.index(whole[0]) :])
+            flow.pending_bytes = sum(len(payload) for payload in flow.pending.values())
+            flow.waiting_mono_us = at_mono_us
+            self._join(flow)
+
+    def _join(self, flow: _Flow) -> None:
         while flow.expected in flow.pending:
             follower = flow.pending.pop(flow.expected)
             flow.pending_bytes -= len(follower)
@@ -128,6 +151,11 @@ class StreamReader:
 
 def _key(segment: Segment) -> FlowKey:
     return segment.source, segment.source_port, segment.destination, segment.destination_port
+
+
+def _begins_message(payload: bytes) -> bool:
+    line = payload[:512].lstrip(b"\r\n").split(b"\r\n", 1)[0]
+    return line.startswith(b"SIP/2.0 ") or line.endswith(b" SIP/2.0")
 
 
 def content_length(head: bytes) -> int | None:

@@ -111,10 +111,10 @@ class Trunk:
     def _read_tcp(self, segment: Segment, packet: Packet, out: list[VoipOutput]) -> None:
         ports = {segment.source_port, segment.destination_port}
         if ports & self._tls_ports and segment.payload:
-            _, begins = self._streams.feed(segment)
+            _, begins = self._streams.feed(segment, packet.at_mono_us)
             out += self._board.tls_heard(packet.at_mono_us, begins=begins)
         elif ports & self._sip_ports:
-            messages, begins = self._streams.feed(segment)
+            messages, begins = self._streams.feed(segment, packet.at_mono_us)
             if begins:
                 out += self._board.tls_heard(packet.at_mono_us, begins=True)
             for message in messages:
