@@ -3,7 +3,7 @@
     TACET_SPEECH=/path/to/sounds python -m tools.dsp_train.train_dtmf            # about ten minutes on one core
     python -m tools.dsp_train.train_dtmf --scale 0.1 --dry-run                   # a quick look
 
-Positives: keyed strings under random impairments (own generator, seeds TRAIN_SEED and HELD_SEED). Negatives: bursts in
+Positives: keyed strings under random impairments (own generator, seeds in AMOUNTS). Negatives: bursts in
 espeak-ng speech, in recorded prompts of the languages TRAIN_LANGUAGES, in music and noise, and every burst beside a
 true key whose pair, place or frequency is wrong. Held out: other seeds, and prompts in languages never trained on.
 """
@@ -19,7 +19,8 @@ from firmware.dsp.dtmf_segment import FEATURES
 from tools.dsp_train import corpus, signals
 from tools.dsp_train.signals import Press, Rng, Wave
 
-TRAIN_SEED, HELD_SEED = 20261124, 77
+TRAIN_SEED, MORE_SEED, HELD_SEED = 20261124, 20261125, 77
+KINDS = ("keys", "spoken", "people", "double", "music", "noise")
 TRAIN_LANGUAGES, HELD_LANGUAGES = ("it", "ru"), ("en", "es", "fr")
 HIDDEN, NETWORKS = 32, 3
 NEGATIVE_WEIGHT, DECAY = 3.0, 2e-4
@@ -215,7 +216,7 @@ def write(weights: dict[str, NDArray[np.float64]], path: Path) -> None:
     lines = [
         '"""Weights of ``dtmf_score``, written by ``tools/dsp_train/train_dtmf.py``; do not edit.',
         "",
-        f"Seed {TRAIN_SEED}, prompts {'/'.join(TRAIN_LANGUAGES)}.",
+        f"Seeds {TRAIN_SEED} and {MORE_SEED}, prompts {'/'.join(TRAIN_LANGUAGES)}.",
         '"""',
         "",
     ]
@@ -232,7 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full amount of material")
     parser.add_argument("--dry-run", action="store_true", help="print the held-out results, write nothing")
-    parser.add_argument("--keep", type=Path, help="npz file to keep the material in, or to take it from")
+    parser.add_argument("--keep", type=Path, help="folder to keep the material in, or to take it from")
     options = parser.parse_args()
     sets = material(options.scale, options.keep)
     rows = (
@@ -241,7 +242,7 @@ def main() -> None:
     )
     print(f"{int(rows[1].sum())} keys, {int((rows[1] == 0).sum())} other bursts")
     weights = train_several(rows, TRAIN_SEED)
-    spoken_minutes = {name: float(MINUTES * options.scale) for name in sets["held"]}
+    spoken_minutes = dict.fromkeys(sets["held"], AMOUNTS[HELD_SEED][1] * options.scale)
     spoken_minutes["double"] /= 2
     spoken_minutes["noise"] /= 8
     report(weights, sets["held"], spoken_minutes)
@@ -249,27 +250,31 @@ def main() -> None:
         write(weights, TARGET)
 
 
-STRINGS, MINUTES = 2600, 110
+AMOUNTS = {TRAIN_SEED: (1500, 60), MORE_SEED: (700, 40), HELD_SEED: (500, 60)}
+"""Strings, and minutes of each kind of sound, by seed."""
 
 
 def material(scale: float, keep: Path | None) -> dict[str, dict[str, Rows]]:
-    if keep is not None and keep.exists():
-        stored = np.load(keep)
-        names = sorted({key.split("|")[1] for key in stored.files})
-        return {
-            part: {n: (stored[f"{part}|{n}|x"], stored[f"{part}|{n}|y"]) for n in names} for part in ("train", "held")
-        }
-    strings, minutes = max(20, int(STRINGS * scale)), max(2, int(MINUTES * scale))
-    sets = {
-        "train": data(TRAIN_SEED, TRAIN_LANGUAGES, strings, minutes),
-        "held": data(HELD_SEED, HELD_LANGUAGES, strings // 3, minutes),
-    }
-    if keep is not None:
+    """Training and held-out rows by kind; taken from, or kept in, an npz file for each seed where a folder is named."""
+    parts = {seed: _of_seed(seed, scale, keep) for seed in AMOUNTS}
+    first, more = parts[TRAIN_SEED], parts[MORE_SEED]
+    both = {name: tuple(np.concatenate(pair) for pair in zip(first[name], more[name], strict=True)) for name in first}
+    return {"train": {name: (rows[0], rows[1]) for name, rows in both.items()}, "held": parts[HELD_SEED]}
+
+
+def _of_seed(seed: int, scale: float, keep: Path | None) -> dict[str, Rows]:
+    path = keep / f"{seed}.npz" if keep is not None else None
+    if path is not None and path.exists():
+        stored = np.load(path)
+        return {name: (stored[f"{name}|x"], stored[f"{name}|y"]) for name in KINDS}
+    strings, minutes = (max(2, int(scale * amount)) for amount in AMOUNTS[seed])
+    rows = data(seed, HELD_LANGUAGES if seed == HELD_SEED else TRAIN_LANGUAGES, strings, minutes)
+    if path is not None:
         named = {
-            f"{p}|{n}|{c}": v for p, part in sets.items() for n, r in part.items() for c, v in zip("xy", r, strict=True)
+            f"{name}|{column}": part for name, pair in rows.items() for column, part in zip("xy", pair, strict=True)
         }
-        np.savez(keep, allow_pickle=False, **named)
-    return sets
+        np.savez(path, allow_pickle=False, **named)
+    return rows
 
 
 if __name__ == "__main__":
