@@ -2,13 +2,13 @@
 
 import pytest
 
-from firmware.store import read
 from firmware.store.audit import Signer, compose, parse_line, verify_line
 from firmware.store.auditlog import AuditDamaged
 from firmware.store.ciphers import REAL
 from firmware.store.errors import Malformed
 from firmware.store.identity import Geometry
 from firmware.store.vault import Vault
+from tests.store import reader
 from tests.store.listening import trusted
 from tests.store.world import DAY_MS, SMALL, World
 
@@ -189,7 +189,7 @@ def days() -> tuple[World, list[bytes]]:
 
 
 def problems(world: World, lines: list[bytes]) -> list[str]:
-    return read.trust(world.vault.device_id, world.vault.genesis_public_key, lines).problems
+    return reader.trust(world.vault.device_id, world.vault.genesis_public_key, lines).problems
 
 
 def test_dropping_any_line_but_the_first_or_last_is_noticed(days: tuple[World, list[bytes]]) -> None:
@@ -223,9 +223,9 @@ def test_a_later_key_cannot_sign_an_earlier_day(days: tuple[World, list[bytes]])
 
 def test_another_devices_log_and_another_genesis_key_are_refused(days: tuple[World, list[bytes]]) -> None:
     world, lines = days
-    assert read.trust("other", world.vault.genesis_public_key, lines).problems
-    assert read.trust(world.vault.device_id, REAL.public_key(SEED), lines).problems
-    assert read.split_lines(b"\n".join(lines) + b"\n") == lines
+    assert reader.trust("other", world.vault.genesis_public_key, lines).problems
+    assert reader.trust(world.vault.device_id, REAL.public_key(SEED), lines).problems
+    assert reader.split_lines(b"\n".join(lines) + b"\n") == lines
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,6 @@ def test_a_day_end_that_lies_is_refused(fields: dict[str, object], problem: str)
     signer = Signer(REAL, "d", SEED)
     first = compose(1, 5, "PROVISIONED", {}, bytes(32), signer)
     dayend = compose(2, 6, "DAYEND", fields, parse_line(first).hash, signer)  # type: ignore[arg-type]
-    found = read.trust("d", REAL.public_key(SEED), [first, dayend]).problems
+    found = reader.trust("d", REAL.public_key(SEED), [first, dayend]).problems
     assert len(found) == 1
     assert problem in found[0]

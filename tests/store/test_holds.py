@@ -2,9 +2,9 @@
 
 import pytest
 
-from firmware.store import read
 from firmware.store.entries import Kind
 from firmware.store.errors import Refused
+from tests.store import reader
 from tests.store.adversary import Adversary
 from tests.store.listening import KEY_ID, SECRET, audio, heard
 from tests.store.world import DAY_MS, World
@@ -61,7 +61,7 @@ def test_the_reason_of_a_hold_is_read_by_the_custodian_alone() -> None:
     call = core.calls[call_id]
     bag = core.bags[call.hold_bag or 0]
     (body,) = [core.pool.body(bag, entry) for entry in bag.entries if entry.kind is Kind.HOLDINFO]
-    text = read.open_hold_text(world.vault.device_id, body, call.opened_utc_ms, KEY_ID, SECRET)
+    text = reader.open_hold_text(world.vault.device_id, body, call.opened_utc_ms, KEY_ID, SECRET)
     assert text == b"case: secret matter"
     assert b"secret matter" not in b"".join(event.data for event in world.disk.history if hasattr(event, "data"))
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from firmware.policy.records import AudioCodec, Ended, GapReason, Outcome
-from firmware.store import read
 from firmware.store.errors import BadSeal, Refused
 from firmware.store.frame import FRAME_BYTES_MAX, parse_header
 from hw.flac import FlacEncoder
+from tests.store import reader
 from tests.store.listening import KEY_ID, SECRET, audio, exported, heard, told
 from tests.store.world import START_UTC_MS, RawEncoder, World, meta, row
 
@@ -123,10 +123,10 @@ def test_what_is_known_of_the_caller_is_readable_by_the_custodian_only() -> None
     assert told(world.vault, call_id).ended is Ended.ON_HOOK
     written = b"".join(event.data for event in world.disk.history if hasattr(event, "data"))
     assert b"02079460555" not in written
-    call = read.parse_key_file(exported(world.vault, call_id)[0])
+    call = reader.parse_key_file(exported(world.vault, call_id)[0])
     for device_id, private_key in ((world.vault.device_id, bytes(31) + b"\1"), ("another-device", SECRET)):
         with pytest.raises(BadSeal):
-            read.open_dek(device_id, call, KEY_ID, private_key)
+            reader.open_dek(device_id, call, KEY_ID, private_key)
 
 
 def test_one_row_per_call_and_no_more() -> None:

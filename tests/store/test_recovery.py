@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from firmware.policy.records import Ended, Outcome
-from firmware.store import erasable, identity, read
+from firmware.store import erasable, identity
 from firmware.store.errors import (
     AlreadyProvisioned,
     IdentityDamaged,
@@ -21,6 +21,7 @@ from firmware.store.keys import Recipient, RequestKey, Role
 from firmware.store.vault import Vault
 from hw.sim.disk import SimDisk
 from hw.sim.memory import Failure, SimMemory
+from tests.store import reader
 from tests.store.listening import exported, heard, told, trusted
 from tests.store.world import DAY_MS, RECIPIENTS, REQUEST_KEYS, World, charter
 
@@ -147,8 +148,8 @@ def test_a_frame_that_decays_is_found_by_the_scrub_and_named_by_the_reader() -> 
     world.sleep(60_000, 1000)
     assert "FRAME_DAMAGED" in alarms(world)
     key, frames = exported(world.vault, call_id)
-    call = read.parse_key_file(key)
-    verified = read.verify_call(world.vault.device_id, call, frames, trusted(world.vault).keys)
+    call = reader.parse_key_file(key)
+    verified = reader.verify_call(world.vault.device_id, call, frames, trusted(world.vault).keys)
     assert verified.problems == ["frame 0: damaged", "frames 0 to 0: missing"]
     assert len(verified.frames) == 4
     assert heard(world.vault, sound)

@@ -1,4 +1,4 @@
-"""The read side: what a stick carried away, parsed, verified and opened on a PC. Pure functions over bytes.
+"""A reader of what a stick carries away, for the store's tests: parsed, verified and opened as FORMAT.md says.
 
 Verify first, then open: ``trust`` turns an audit log and the pinned genesis key into the keys of all epochs,
 ``verify_call`` checks a call against them and names what is wrong frame by frame, ``open_call`` yields what was said.
