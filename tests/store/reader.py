@@ -95,24 +95,29 @@ def parse_key_file(data: bytes) -> CallRecords:
 
 
 def parse_index(data: bytes) -> list[tuple[IndexEntry, Meta | None]]:
-    """The records of ``data/index/<n>.key``: each entry with the META before it, where there is one. Raises
-    Malformed."""
+    """The records of ``data/index/<n>.key``: META where there is one, CLOSE, entry. Raises Malformed."""
     entries: list[tuple[IndexEntry, Meta | None]] = []
-    waiting: Meta | None = None
+    before: dict[int, bytes] = {}
     for kind, body in records(data):
-        if kind == Kind.META and waiting is None:
-            waiting = decode_meta(body)
-        elif kind == INDEX_ENTRY:
-            entry = _index_entry(body)
-            if waiting is not None and waiting.call_id != entry.call_id:
-                raise Malformed("records of different calls")
-            entries.append((entry, waiting))
-            waiting = None
-        else:
+        if kind in before or kind not in (Kind.META, Kind.CLOSE, INDEX_ENTRY):
             raise Malformed("records")
-    if waiting is not None:
+        before[kind] = body
+        if kind == INDEX_ENTRY:
+            entries.append(_indexed(before))
+            before = {}
+    if before:
         raise Malformed("records")
     return entries
+
+
+def _indexed(found: Mapping[int, bytes]) -> tuple[IndexEntry, Meta | None]:
+    entry = _index_entry(found[INDEX_ENTRY])
+    meta = decode_meta(found[Kind.META]) if Kind.META in found else None
+    if Kind.CLOSE not in found:
+        raise Malformed("records missing")
+    if {entry.call_id} != {decode_close(found[Kind.CLOSE]).call_id, entry.call_id if meta is None else meta.call_id}:
+        raise Malformed("records of different calls")
+    return entry, meta
 
 
 def _index_entry(body: bytes) -> IndexEntry:

@@ -204,16 +204,18 @@ def index_entry(call_id: bytes, outcome: int = 1, held: int = 0) -> bytes:
 def test_an_index_of_the_wrong_shape_is_malformed(bundle: Bundle) -> None:
     meta = key_records(bundle)[4]
     call_id = meta[:16]
-    good = reader.record(16, index_entry(call_id))
+    close = reader.record(2, key_records(bundle)[2])
+    good = close + reader.record(16, index_entry(call_id))
     for data in (
         reader.record(4, meta),
         reader.record(4, meta) + reader.record(4, meta) + good,
-        reader.record(4, meta) + reader.record(16, index_entry(bytes(16))),
+        reader.record(4, meta) + close + reader.record(16, index_entry(bytes(16))),
+        reader.record(4, meta) + reader.record(16, index_entry(call_id)),
         reader.record(1, key_records(bundle)[1]),
-        reader.record(16, index_entry(call_id, outcome=0)),
-        reader.record(16, index_entry(call_id, outcome=10)),
-        reader.record(16, index_entry(call_id, held=2)),
-        reader.record(16, index_entry(call_id) + b"\0"),
+        close + reader.record(16, index_entry(call_id, outcome=0)),
+        close + reader.record(16, index_entry(call_id, outcome=10)),
+        close + reader.record(16, index_entry(call_id, held=2)),
+        close + reader.record(16, index_entry(call_id) + b"\0"),
     ):
         with pytest.raises(Malformed):
             reader.parse_index(data)

@@ -105,7 +105,8 @@ def _call(world: World, call_id: bytes) -> dict[str, Any]:
     key = reader.record(Kind.OPEN, sealed.open_entry) + reader.record(Kind.META, sealed.meta_entry)
     key += reader.record(Kind.CLOSE, sealed.close_entry)
     (entry,) = vault.calls()
-    index = reader.record(Kind.META, sealed.meta_entry) + reader.record(reader.INDEX_ENTRY, entry.index_body())
+    index = reader.record(Kind.META, sealed.meta_entry) + reader.record(Kind.CLOSE, sealed.close_entry)
+    index += reader.record(reader.INDEX_ENTRY, entry.index_body())
     call = reader.parse_key_file(key)
     dek = reader.open_dek(vault.device_id, call, RECIPIENTS[0].key_id, CUSTODIAN.private_bytes_raw())
     frames = reader.split_frames(b"".join(sealed.frames()))[0]
