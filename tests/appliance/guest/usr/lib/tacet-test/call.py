@@ -1,0 +1,55 @@
+"""A telephone call for the emulated machine: contacts by gpio-sim, the line's sound through the loop sound card.
+
+Usage: call.py SEED SECONDS [TIME PIN close|open]...   times in seconds after the answer. The sound is white noise made from
+the seed: 8000 numbers a second, each held for six samples at 48 kHz (``sound`` is imported by the test, too).
+"""
+
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+RING, LOOP = 16, 20
+RATE_HZ = 48_000
+HOLD = 6
+
+
+def sound(seed: int, seconds: float) -> bytes:
+    """int16 mono at 48 kHz. A linear congruential generator, so that both ends need nothing but this function."""
+    state, out = seed, bytearray()
+    for _ in range(int(seconds * RATE_HZ / HOLD)):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        out += ((state >> 48) % 8000 - 4000).to_bytes(2, "little", signed=True) * HOLD
+    return bytes(out)
+
+
+def contact(pin: int, closed: bool) -> None:
+    [path] = Path("/sys/devices/platform/gpio-sim.0").glob(f"gpiochip*/sim_gpio{pin}/pull")
+    path.write_text("pull-down" if closed else "pull-up")
+
+
+def main() -> None:
+    seed, seconds = int(sys.argv[1]), float(sys.argv[2])
+    presses = [(float(t), int(pin), how == "close") for t, pin, how in zip(*[iter(sys.argv[3:])] * 3, strict=True)]
+    path = Path(f"/run/call-{seed}.wav")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
+        file.writeframes(sound(seed, seconds + 4))
+    for closed, pause_s in ((True, 0.6), (False, 0.3), (True, 0.6), (False, 0.5)):
+        contact(RING, closed)
+        time.sleep(pause_s)
+    player = subprocess.Popen(["aplay", "-q", "-D", "hw:CARD=line1,DEV=1", str(path)])
+    time.sleep(0.5)
+    contact(LOOP, True)
+    answered = time.monotonic()
+    for at_s, pin, closed in sorted([*presses, (seconds, LOOP, False)]):
+        time.sleep(max(0.0, answered + at_s - time.monotonic()))
+        contact(pin, closed)
+    player.terminate()
+    player.wait()
+    path.unlink()
+
+
+if __name__ == "__main__":
+    main()
