@@ -14,12 +14,13 @@ SLACK_S = 30
 """The loop may stand still for this long (a stopped process) before the limit below is reached."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Waiting:
-    """``muted``: per channel, whether the line was silenced for the whole block at the moment it was captured."""
+    """``muted``: per channel, whether a key silenced the whole block while it was captured. Said one block later, when a
+    release that still bounced in it would be known."""
 
     block: Block
-    muted: tuple[bool, ...]
+    muted: tuple[bool, ...] = ()
 
     @property
     def ends_mono_us(self) -> int:
@@ -35,11 +36,15 @@ class LookBack:
         self._waiting: deque[Waiting] = deque()
         self._blocks_max = (look_back_us // 1000 + SLACK_S * MS_PER_S) // BLOCK_MS
 
-    def push(self, block: Block, muted: tuple[bool, ...]) -> None:
+    @property
+    def newest(self) -> Waiting | None:
+        return self._waiting[-1] if self._waiting else None
+
+    def push(self, block: Block) -> None:
         """When the limit is reached the oldest block is dropped: its samples become a gap, never a late recording."""
         if len(self._waiting) == self._blocks_max:
             self._waiting.popleft()
-        self._waiting.append(Waiting(block, muted))
+        self._waiting.append(Waiting(block))
 
     def due(self, now_mono_us: int) -> list[Waiting]:
         due: list[Waiting] = []

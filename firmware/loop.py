@@ -163,7 +163,10 @@ class Loop:
                 self._measure(event)
             elif not (self.lines[event.line].settings.sense and isinstance(event, SENSED)):
                 self._tell(event)
-        rig.lookback.push(block, tuple(self._muted_now(self.lines[line], block) for line in rig.lines))
+        newest = rig.lookback.newest
+        if newest is not None:
+            newest.muted = tuple(self._muted(self.lines[line], newest.block) for line in rig.lines)
+        rig.lookback.push(block)
         for line in rig.lines:
             self.panel.lines[line].would_keep = self._would_keep(self.lines[line], block)
 
@@ -286,7 +289,7 @@ class Loop:
                         fault = self.panel.stops_capture(number)
                         kept |= self._recorder.take(call, line.silences(), fault, waiting.block, channel)
                 self.panel.lines[number].keeping = kept
-                if kept and waiting.muted[channel]:
+                if kept and waiting.muted and waiting.muted[channel]:
                     self.panel.set_fault("GATE_MISMATCH", number, True)
 
     def _would_keep(self, line: Line, block: Block) -> bool:
@@ -294,12 +297,11 @@ class Loop:
         fault = self.panel.stops_capture(line.line)
         return would_keep(calls, line.silences(), fault, block.captured_mono_us, BLOCK_SAMPLES)
 
-    def _muted_now(self, line: Line, block: Block) -> bool:
-        """Whether a key silenced the whole block at the moment of capture: it must not be kept later, whatever came."""
+    def _muted(self, line: Line, block: Block) -> bool:
+        """Whether a key has silenced the line since before the block and still does: it must not be kept later."""
         keys = (GapReason.PAYMENT, GapReason.OPT_OUT_KEY)
-        from_us = block.captured_mono_us
         return any(
-            silence.reason in keys and silence.to_mono_us is None and silence.from_mono_us <= from_us
+            silence.reason in keys and silence.to_mono_us is None and silence.from_mono_us <= block.captured_mono_us
             for silence in line.silences()
         )
 

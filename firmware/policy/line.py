@@ -11,25 +11,37 @@ possible the one that records less is taken.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from firmware.policy import events as ev
 from firmware.policy.call import Call
-from firmware.policy.gate import Silence
-from firmware.policy.privacy import Privacy
+from firmware.policy.keyed import (
+    KEYS,
+    OPT_OUT_AFTER_END_US,
+    Act,
+    DestroyCall,
+    Handler,
+    HoldCall,
+    KeyedLine,
+    LatchOptOut,
+    LineSettings,
+    NoticeSource,
+    PlayNotice,
+    StopNotice,
+)
 from firmware.policy.records import Direction, Ended, GapReason
 from firmware.units import US_PER_S
+
+__all__ = [
+    "Act", "DestroyCall", "HoldCall", "LatchOptOut", "Line", "LineSettings", "NoticeSource", "Phase", "PlayNotice",
+    "StopNotice",
+]  # fmt: skip
 
 DIAL_TONE_CERTAIN_US = 2 * US_PER_S
 """A dial tone in mid-call is believed after 2 s: speech gives up to one false tone an hour, none of this length."""
 
 CALL_WAITING_REACH_US = 15 * US_PER_S
 """line.md 1: a flash at most 15 s after a call-waiting tone is a swap."""
-
-OPT_OUT_AFTER_END_US = 60 * US_PER_S
-"""product.md 5: OPT-OUT works until 60 s after on-hook."""
 
 HEARD_LATE_US = 4 * US_PER_S
 """Without sense inputs an answer is known 3.5 s after it happened (dsp/audio_line): the latch waits for it."""
@@ -48,80 +60,20 @@ class Phase(StrEnum):
     """Off-hook and not inbound: outbound or unknown. Not permitted."""
 
 
-class NoticeSource(StrEnum):
-    APPLIANCE = "appliance"
-    UPSTREAM = "upstream"
-
-
-@dataclass(frozen=True)
-class LineSettings:
-    look_back_us: int = 10 * US_PER_S
-    ring_latch_us: int = 8 * US_PER_S
-    notice_source: NoticeSource = NoticeSource.APPLIANCE
-    notice_delay_us: int = US_PER_S
-    """From the answer to the notice's first sample: time to notice a dial tone (rule 3), and for a telephone to reach
-    an ear."""
-    upstream_claim_suffices: bool = False
-    payment_latching: bool = False
-    sense: bool = True
-    """False: no loop is sensed; off-hook and on-hook come from what is heard, and an end tone ends the call."""
-
-
-@dataclass(frozen=True)
-class PlayNotice:
-    line: int
-    call: int
-
-
-@dataclass(frozen=True)
-class StopNotice:
-    line: int
-
-
-@dataclass(frozen=True)
-class DestroyCall:
-    """OPT-OUT was held: irrevocable. ``call`` None: what a reboot interrupted on this line."""
-
-    line: int
-    call: int | None
-
-
-@dataclass(frozen=True)
-class HoldCall:
-    line: int
-    call: int
-
-
-@dataclass(frozen=True)
-class LatchOptOut:
-    line: int
-    active: bool
-
-
-Act = PlayNotice | StopNotice | DestroyCall | HoldCall | LatchOptOut
-
-
-class Line:
+class Line(KeyedLine):
     """State of one line. ``apply`` takes an event and returns what is to be done; ``pass_time`` does what time alone
     decides."""
 
     def __init__(self, line: int, settings: LineSettings, next_call: Callable[[], int]) -> None:
-        self.line = line
-        self.settings = settings
+        super().__init__(line, settings, next_call)
         self.phase = Phase.IDLE
         self.current: Call | None = None
         self.parked: Call | None = None
         """The caller who waits while the agent consults or speaks with a second caller."""
-        self.calls: list[Call] = []
-        """Every call event that the recorder has not yet finished: current, parked and just ended ones."""
-        self.last: Call | None = None
-        self.privacy = Privacy(settings.look_back_us, settings.payment_latching)
-        self._next_call = next_call
         self._waiting_mono_us: int | None = None
         self._heard_id: ev.CallerIdHeard | None = None
         self._last_ring_mono_us = 0
         self._dial_since_mono_us: int | None = None
-        self._interrupted_by_boot = False
 
     # ------------------------------------------------------------------------------------------------- in
 
@@ -149,13 +101,6 @@ class Line:
         call.direction, call.rule = Direction.INBOUND, "ring_unanswered"
         self._finish(call, self._last_ring_mono_us, Ended.ON_HOOK)
         self.phase = Phase.IDLE
-
-    def silences(self) -> list[Silence]:
-        return self.privacy.silences
-
-    def finished(self, call: Call) -> None:
-        """The recorder has written the call's row: only OPT-OUT and KEEP may still reach it."""
-        self.calls.remove(call)
 
     # ------------------------------------------------------------------------------------- ring and answer
 
@@ -388,96 +333,14 @@ class Line:
         if call is self.current:
             self.current = None
 
-    # ------------------------------------------------------------------------------------------------- keys
-
-    def _pressed(self, event: ev.KeyPressed) -> Iterable[Act]:
-        if event.key is ev.Key.PAYMENT:
-            self.privacy.payment_pressed(event.at_mono_us)
-            call = self._callers_call()
-            if call is not None:
-                call.payment_presses_mono_us.append(event.at_mono_us)
-        elif event.key is ev.Key.OPT_OUT:
-            self.privacy.opt_out_pressed(event.at_mono_us)
-        else:
-            return self._keep()
-        return ()
-
-    def _released(self, event: ev.KeyReleased) -> Iterable[Act]:
-        if event.key is ev.Key.PAYMENT:
-            self.privacy.payment_released(event.at_mono_us)
-        elif event.key is ev.Key.OPT_OUT:
-            self.privacy.opt_out_released(event.at_mono_us)
-        return ()
-
-    def _held(self, event: ev.KeyHeld) -> Iterable[Act]:
-        if event.key is ev.Key.PAYMENT:
-            self.privacy.payment_held(event.at_mono_us, event.pressed_mono_us)
-            return ()
-        return self._opt_out(event.at_mono_us)
-
-    def _opt_out_key(self, event: ev.OptOutKeyHeard) -> Iterable[Act]:
-        return self._opt_out(event.at_mono_us) if self.phase in (Phase.TALKING, Phase.ANSWERED) else ()
-
-    def _opt_out(self, at_mono_us: int) -> list[Act]:
-        """Irrevocable for the call that the agent can mean: the one going on, or the one that ended up to 60 s ago."""
-        acts: list[Act] = []
-        if self._interrupted_by_boot:
-            acts.append(DestroyCall(self.line, None))
-        else:
-            for call in self._within_reach(at_mono_us):
-                if not call.opted_out:
-                    call.opted_out = True
-                    acts.append(DestroyCall(self.line, call.call))
-        if acts and self.current is not None:
-            acts.append(LatchOptOut(self.line, True))
-        return acts
-
-    def _within_reach(self, at_mono_us: int) -> list[Call]:
-        ended = self.last.ended_mono_us if self.last is not None else None
-        if (
-            ended is not None
-            and at_mono_us - ended <= OPT_OUT_AFTER_END_US
-            and self.phase in (Phase.IDLE, Phase.RINGING)
-        ):
-            return [self.last] if self.last is not None else []
-        call = self._callers_call()
-        return [call] if call is not None else []
-
-    def _keep(self) -> Iterable[Act]:
-        """KEEP means the call going on, else the last one. After OPT-OUT it is refused (the vault tells so)."""
-        call = self._callers_call()
-        if call is None or call.answered_mono_us is None:
-            call = self.last
-        if call is None:
-            return ()
-        call.keep_pressed = not call.opted_out
-        return (HoldCall(self.line, call.call),)
-
-    # ----------------------------------------------------------------------------------------------- digits
-
-    def _digit(self, event: ev.DigitHeard) -> Iterable[Act]:
-        self.privacy.digit(event)
-        return ()
-
-    def _codec_lost(self, event: ev.CodecLost) -> Iterable[Act]:
-        self.privacy.codec_lost(event.at_mono_us)
-        return ()
-
-    def _codec_back(self, event: ev.CodecBack) -> Iterable[Act]:
-        self.privacy.codec_back(event.at_mono_us)
-        return ()
-
     # ---------------------------------------------------------------------------------------------- helpers
-
-    def _new_call(self, direction: Direction, rule: str, started_mono_us: int) -> Call:
-        call = Call(self._next_call(), self.line, direction, rule, started_mono_us)
-        self.calls.append(call)
-        self._interrupted_by_boot = False
-        return call
 
     def _callers_call(self) -> Call | None:
         """The call that the keys mean: during a consult that of the caller who waits."""
         return self.parked if self.phase is Phase.CONSULT else self.current
+
+    def _answered(self) -> bool:
+        return self.phase not in (Phase.IDLE, Phase.RINGING)
 
     def _the_call(self) -> Call:
         assert self.current is not None, self.phase
@@ -490,9 +353,6 @@ class Line:
             call.caller_id, self._heard_id = heard, None
             call.saw("caller_id", heard.at_mono_us)
 
-
-Handler = Callable[[Line, Any], Iterable[Act]]
-"""A method of ``Line`` that takes the event its row of the table names."""
 
 _OFF_HOOK_PHASES = (Phase.ANSWERED, Phase.TALKING, Phase.CONSULT, Phase.UNEXPLAINED)
 
@@ -523,13 +383,5 @@ TABLE: dict[tuple[Phase, type[ev.Event]], Handler] = {
     **{(phase, ev.OnHook): Line._on_hook for phase in _OFF_HOOK_PHASES},
 }
 
-ANY_PHASE: dict[type[ev.Event], Handler] = {
-    ev.KeyPressed: Line._pressed,
-    ev.KeyReleased: Line._released,
-    ev.KeyHeld: Line._held,
-    ev.OptOutKeyHeard: Line._opt_out_key,
-    ev.DigitHeard: Line._digit,
-    ev.CodecLost: Line._codec_lost,
-    ev.CodecBack: Line._codec_back,
-}
+ANY_PHASE = KEYS
 """What is the same in every phase, unless ``TABLE`` says otherwise."""

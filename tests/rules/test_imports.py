@@ -79,7 +79,7 @@ ALLOWED = {
 
 ONE_FILE_ONLY = {
     "cryptography": ("firmware", "firmware/store/ciphers.py"),
-    "pyaudio": ("hw", "hw/codec.py"),
+    "pyaudio": ("hw", "hw/portaudio.py"),
     "RPi": ("hw", "hw/gpio.py"),
     "soundfile": ("hw", None),
 }
