@@ -5,6 +5,7 @@ repeat every check and open every frame without our software:
 
     python ringread.py STICK --key CUSTODIAN.key --fingerprint F --out DIR
     python ringread.py BAG --call-keys BAG/data/1.keys --fingerprint F --out DIR     (an evidence bag)
+    python ringread.py PACK --opened --fingerprint F --out DIR                       (a subject access pack)
 
 For each call it writes ``DIR/<call id>/``: the audio of each frame as numbered files (``000012-0.flac``: piece 0 of
 frame 12), ``pieces.csv`` and ``gaps.csv`` (sample positions counted from the answer), ``meta.json``; and
@@ -319,9 +320,11 @@ class Log:
     lines: list["_Line"] = field(default_factory=list)
 
 
-def read_log(bag: Path, device_id: str, fingerprint: bytes | None, report: Report, *, sliced: bool) -> Log:
+def read_log(
+    bag: Path, device_id: str, fingerprint: bytes | None, report: Report, *, sliced: bool, name: str = "audit.log"
+) -> Log:
     """``sliced``: an evidence bag carries the part of the log around its call, not its beginning."""
-    path = bag / "data" / "audit.log"
+    path = bag / "data" / name
     lines = read_file(path, TEXT_BYTES_MAX).split(b"\n") if path.exists() else []
     genesis = _genesis(bag, lines, report)
     if genesis is None:
@@ -525,8 +528,12 @@ def check_close(call: Call, device_id: str, log: Log, report: Report) -> None:
         report.doubt(f"call {name}: its META is not the one that was closed with it")
 
 
-def unsealed(keys: PrivateKey | CallKeys, entries: list[Sealed], domain: bytes, device_id: str, call: Call) -> bytes:
+def unsealed(
+    keys: PrivateKey | CallKeys | None, entries: list[Sealed], domain: bytes, device_id: str, call: Call
+) -> bytes:
     """The key that is sealed in ``entries``, or the one that was disclosed for this call. Raises Damaged."""
+    if keys is None:
+        raise Damaged("no key was given")
     if isinstance(keys, PrivateKey):
         return hpke_open(keys, entries, domain, device_id, call)
     if keys.call_id != call.call_id or domain not in keys.by_domain:
@@ -548,7 +555,7 @@ def hpke_open(private: PrivateKey, entries: list[Sealed], domain: bytes, device_
     raise Damaged("it is not sealed to this key")
 
 
-def open_meta(private: PrivateKey | CallKeys, device_id: str, call: Call) -> dict[str, object]:
+def open_meta(private: PrivateKey | CallKeys | None, device_id: str, call: Call) -> dict[str, object]:
     """Raises Damaged."""
     assert call.meta_body is not None
     at = Cursor(call.meta_body)
@@ -678,7 +685,9 @@ def _pieces(plaintext: bytes) -> Iterator[Piece]:
 
 
 class CallReader:
-    def __init__(self, device_id: str, log: Log, private: PrivateKey | CallKeys, report: Report, out: Path) -> None:
+    def __init__(
+        self, device_id: str, log: Log, private: PrivateKey | CallKeys | None, report: Report, out: Path
+    ) -> None:
         self._device_id = device_id
         self._log = log
         self._private = private
@@ -776,6 +785,30 @@ class CallReader:
             report.note(f"{name}: good, {len(opened)} pieces")
         return following
 
+    def read_opened(self, call: Call, data: bytes, directory: Path, tables: "tuple[Rows, Rows]") -> None:
+        at, place, removed = Cursor(data), (0, sha256(call.open_body)), 0
+        name = f"call {call.call_id.hex()}"
+        try:
+            while at.at < len(data):
+                frame = _frame(at.take(HEADER_BYTES), b"")
+                for finding in self._findings(call, frame, *place):
+                    self._report.doubt(f"{name} frame {frame.seq}: {finding}")
+                place = (frame.seq + 1, frame.link)
+                if at.number(1) == 0:
+                    removed += 1
+                    self._report.note(f"{name} frame {frame.seq}: its content was not given out")
+                    continue
+                salt, plaintext = at.take(32), at.take(at.number(4))
+                if sha256(salt + plaintext) != frame.commitment:
+                    raise Damaged(f"the content of frame {frame.seq} is not what its header commits to")
+                self._write(frame, list(_pieces(plaintext)), directory, *tables)
+        except Damaged as damage:
+            self._report.damage(f"{name}: {damage}; nothing after it was read")
+            return
+        if place != (call.frames, call.last_hash):
+            self._report.doubt(f"{name}: its headers do not lead to the one that it was closed with")
+        self._report.note(f"{name}: {place[0] - removed} frames opened, {removed} not given out")
+
     def _findings(self, call: Call, frame: Frame, expected: int, link: bytes) -> list[str]:
         findings = []
         if frame.call_id != call.call_id:
@@ -806,6 +839,27 @@ class CallReader:
             pieces.writerow([name, piece.first_sample, piece.samples, piece.rate_hz, piece.channels, piece.codec])
 
 
+def read_opened(bag: Path, device_id: str, log: Log, report: Report, out: Path) -> None:
+    """A subject access pack: every frame's signed header, and the content of those from which nothing was removed."""
+    try:
+        call = parse_call(read_file(bag / "data" / "1.key", KEY_BYTES_MAX))
+    except Damaged as damage:
+        report.damage(f"1.key: {damage}; nothing can be checked")
+        return
+    check_close(call, device_id, log, report)
+    reader = CallReader(device_id, log, None, report, out)
+    directory = out / call.call_id.hex()
+    directory.mkdir(parents=True, exist_ok=True)
+    with (
+        (directory / "pieces.csv").open("w", newline="", encoding="ascii") as pieces_file,
+        (directory / "gaps.csv").open("w", newline="", encoding="ascii") as gaps_file,
+    ):
+        pieces, gaps = csv.writer(pieces_file), csv.writer(gaps_file)
+        pieces.writerow(["file", "first_sample", "samples", "rate_hz", "channels", "codec"])
+        gaps.writerow(["first_sample", "samples", "start_s", "end_s", "reason"])
+        reader.read_opened(call, read_file(bag / "data" / "1.opened", CALL_BYTES_MAX), directory, (pieces, gaps))
+
+
 class Rows(Protocol):
     """What ``csv.writer`` gives."""
 
@@ -818,8 +872,10 @@ class Rows(Protocol):
 def run(arguments: argparse.Namespace) -> int:
     fingerprint = bytes.fromhex(arguments.fingerprint) if arguments.fingerprint else None
     bags = find_bags(arguments.stick)
-    private: PrivateKey | CallKeys
-    if arguments.call_keys is not None:
+    private: PrivateKey | CallKeys | None
+    if arguments.opened:
+        private = None
+    elif arguments.call_keys is not None:
         private = open_call_keys(arguments.call_keys)
     else:
         private = open_key_file(arguments.key, read_passphrase(arguments.passphrase_file))
@@ -829,10 +885,16 @@ def run(arguments: argparse.Namespace) -> int:
         device_id = device_of(bag, arguments.device or disclosed)
         report.note(f"answer {bag.name} of recorder {device_id}")
         check_manifests(bag, report)
-        log = read_log(bag, device_id, fingerprint, report, sliced=disclosed is not None)
+        if private is None:
+            log = read_log(bag, device_id, fingerprint, report, sliced=True, name="keys.log")
+        else:
+            log = read_log(bag, device_id, fingerprint, report, sliced=disclosed is not None)
         if log.genesis is not None:
             anchor = "as given" if log.anchored else "consistent, identity not checked: compare it with the label"
             report.note(f"fingerprint {sha256(log.genesis).hex()} ({anchor})")
+        if private is None:
+            read_opened(bag, device_id, log, report, arguments.out)
+            continue
         reader = CallReader(device_id, log, private, report, arguments.out)
         key_files = sorted((bag / "data").glob("*.key"), key=lambda path: (len(path.name), path.name))
         read = [reader.read(key_file) for key_file in key_files]
@@ -896,6 +958,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("stick", type=Path, metavar="K", help="the stick, or one answer on it")
     keys = parser.add_mutually_exclusive_group(required=True)
     keys.add_argument("--key", type=Path, metavar="F", help="the custodian's (or escrow's) key file")
+    keys.add_argument("--opened", action="store_true", help="a subject access pack: no key is needed")
     keys.add_argument("--call-keys", type=Path, metavar="F", help="the keys file of an evidence bag (data/1.keys)")
     parser.add_argument("--passphrase-file", type=Path, metavar="F", help="(else TACET_PASSPHRASE, else asked for)")
     parser.add_argument("--fingerprint", type=_fingerprint, metavar="F", help="of the recorder, from its label")

@@ -144,3 +144,9 @@ def verify_text(source: Source, checks: Sequence[Check]) -> str:
         findings=[str(finding) for finding in source.findings.items],
         word={True: "yes", False: "NO", None: "not checked"},
     )
+
+
+def access_text(copy: Source, removed: int) -> str:
+    return _ENVIRONMENT.get_template("ACCESS.txt").render(
+        row=copy.row, fingerprint=(copy.chain.fingerprint or b"").hex(), removed=removed
+    )

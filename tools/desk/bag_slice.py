@@ -19,11 +19,11 @@ def slice_around(lines: Sequence[AuditLine], start_utc_ms: int, end_utc_ms: int,
     inside = [line.seq for line in near(lines, start_utc_ms, end_utc_ms)]
     if not inside:  # the log of those days is gone; the signing keys of its days are not
         return run(lines, lines[-1].seq, lines[-1].seq) if lines else b""
-    hand_overs = [line.seq for line in lines if _hands_over(line, sign_epochs)]
+    hand_overs = [line.seq for line in lines if hands_over(line, sign_epochs)]
     return run(lines, min(inside), max(inside + hand_overs))
 
 
-def _hands_over(line: AuditLine, sign_epochs: set[int]) -> bool:
+def hands_over(line: AuditLine, sign_epochs: set[int]) -> bool:
     return line.event == "DAYEND" and int(line.fields.get("epoch", -1)) + 1 in sign_epochs
 
 
