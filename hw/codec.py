@@ -85,6 +85,7 @@ class _Process:
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "JACK_NO_START_SERVER": "1", "PYTHONPATH": _import_path()},
             )
+        self.id = self._process.pid
         assert self._process.stdout is not None
         self._records = self._process.stdout
         os.set_blocking(self._records.fileno(), False)
@@ -236,6 +237,11 @@ class PortAudioCodec:
             self._notice = None
         self._retry_mono_us = None
         self._heard = False
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process that owns the device, while there is one."""
+        return None if self._process is None else self._process.id
 
     # ------------------------------------------------------------------------------------------------ within
 

@@ -136,11 +136,11 @@ def test_ten_losses_leave_no_descriptor_and_no_process_behind() -> None:
     codec = PortAudioCodec(MachineClock(), "line1", 48_000, 2)
     codec.play(0, np.zeros(800, np.int16))
     for _ in range(10):
-        running = codec._process
+        running = codec.process_id
         assert running is not None
-        os.kill(running._process.pid, signal.SIGKILL)
+        os.kill(running, signal.SIGKILL)
         end = time.monotonic() + PATIENCE_S
-        while codec.state() is not CodecState.LIVE or codec._process is running:
+        while codec.state() is not CodecState.LIVE or codec.process_id == running:
             assert time.monotonic() < end, "the codec did not come back"
             time.sleep(0.005)
     codec.close()
@@ -154,7 +154,7 @@ sys.path.insert(0, {root!r})
 from hw.clock import MachineClock
 from hw.codec import PortAudioCodec
 codec = PortAudioCodec(MachineClock(), "line1", 48000, 2)
-print(codec._process._process.pid, flush=True)
+print(codec.process_id, flush=True)
 time.sleep(60)
 """
 
@@ -194,8 +194,7 @@ def test_sound_is_captured_where_memory_cannot_be_writable_and_executable() -> N
 @pytest.mark.skipif(os.geteuid() != 0, reason="locking memory needs root or LimitMEMLOCK=infinity, as the unit has")
 def test_the_sound_process_is_closed_to_others_as_the_recorder_is() -> None:
     codec = PortAudioCodec(MachineClock(), "line1", 48_000, 2)
-    assert codec._process is not None
-    proc = Path(f"/proc/{codec._process._process.pid}")
+    proc = Path(f"/proc/{codec.process_id}")
     limits = {line[:25].strip(): line[25:].split() for line in (proc / "limits").read_text().splitlines()}
     assert limits["Max core file size"][:2] == ["0", "0"]
     locked = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("VmLck"))
