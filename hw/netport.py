@@ -49,7 +49,7 @@ class NetPort:
         self, trunk: str, inside: str, *, sip_ports: tuple[int, ...] = (5060,), tls_ports: tuple[int, ...] = (5061,)
     ) -> None:
         self._names = {Port.TRUNK: trunk, Port.INSIDE: inside}
-        self._ports = {socket.if_nametoindex(name): port for port, name in self._names.items()}
+        self._ports = {_index(name, port): port for port, name in self._names.items()}
         if len(self._ports) != 2:
             raise OSError(errno.EINVAL, "The trunk and the inside must be two interfaces. Nothing is recorded.")
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(ETH_P_ALL))
@@ -130,7 +130,7 @@ class NetPort:
         """An adapter that was pulled out and put back has another index: this object is then useless, open a new
         one."""
         for port, name in self._names.items():
-            if self._ports.get(socket.if_nametoindex(name)) is not port:
+            if self._ports.get(_index(name, port)) is not port:
                 raise OSError(errno.ENODEV, f"The network interface of the {port.value} side was exchanged.")
 
     def dropped(self) -> int:
@@ -145,6 +145,14 @@ class NetPort:
     def close(self) -> None:
         self._ring.close()
         self._socket.close()
+
+
+def _index(name: str, port: Port) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        sentence = f"The network interface of the {port.value} side is not there. Nothing is recorded. Check its plug."
+        raise OSError(errno.ENODEV, sentence) from error
 
 
 def _mono_us() -> int:

@@ -39,7 +39,8 @@ class CaptureFile:
         assert trunk_mac is None or len(trunk_mac) == 6
         self._trunk_mac = trunk_mac
         self._file = path.open("rb")
-        self.origin_utc_us = 0
+        self._damage: CaptureDamaged | None = None
+        self._next: tuple[int, Port, bytes] | None = None
         try:
             self._packets = _in_order(self._read())
             self._next = next(self._packets, None)
@@ -49,18 +50,27 @@ class CaptureFile:
         self.origin_utc_us = self._next[0] if self._next is not None else 0
 
     def drain(self, packets_max: int) -> list[Packet]:
+        """Everything before a damage is handed out before the damage is raised."""
         out: list[Packet] = []
         while self._next is not None and len(out) < packets_max:
             utc_us, port, data = self._next
             out.append(Packet(port, utc_us - self.origin_utc_us + START_MONO_US, data))
-            self._next = next(self._packets, None)
+            self._advance()
+        if not out and self._damage is not None:
+            raise self._damage
         return out
+
+    def _advance(self) -> None:
+        try:
+            self._next = next(self._packets, None)
+        except CaptureDamaged as damage:
+            self._next, self._damage = None, damage
 
     def dropped(self) -> int:
         return 0
 
     def finished(self) -> bool:
-        return self._next is None
+        return self._next is None and self._damage is None
 
     def close(self) -> None:
         self._file.close()
@@ -83,14 +93,23 @@ def parse_mac(text: str) -> bytes:
 
 def _in_order(packets: Iterator[tuple[int, Port, bytes]]) -> Iterator[tuple[int, Port, bytes]]:
     heap: list[tuple[int, int, Port, bytes]] = []
-    for number, (at, port, data) in enumerate(packets):
-        heapq.heappush(heap, (at, number, port, data))
-        if len(heap) > REORDER_PACKETS:
+    damage: CaptureDamaged | None = None
+    number = 0
+    while True:
+        try:
+            packet = next(packets, None)
+        except CaptureDamaged as error:
+            packet, damage = None, error
+        if packet is not None:
+            number += 1
+            heapq.heappush(heap, (packet[0], number, packet[1], packet[2]))
+        if heap and (packet is None or len(heap) > REORDER_PACKETS):
             at, _, port, data = heapq.heappop(heap)
             yield at, port, data
-    while heap:
-        at, _, port, data = heapq.heappop(heap)
-        yield at, port, data
+        if packet is None and not heap:
+            break
+    if damage is not None:
+        raise damage
 
 
 def _by_mac(data: bytes, trunk_mac: bytes) -> Port:
