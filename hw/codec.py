@@ -292,14 +292,16 @@ class PortAudioCodec:
     def _lose(self, why: OSError) -> None:
         """The device is given up: what it was playing was not completed, and it is opened again later."""
         assert self._process is not None
-        now_mono_us = self._clock.mono_us()
-        self.refusal = why
         self._process.end()
         self._dying.append(self._process)
         self._process = None
         self._heard = False
-        self._end_plays(now_mono_us)
-        self._retry_mono_us = now_mono_us + RETRY_US[min(self._failures, len(RETRY_US) - 1)]
+        self._end_plays(self._clock.mono_us())
+        self._put_off(why)
+
+    def _put_off(self, why: OSError) -> None:
+        self.refusal = why
+        self._retry_mono_us = self._clock.mono_us() + RETRY_US[min(self._failures, len(RETRY_US) - 1)]
         self._failures += 1
 
     def _silent_us(self) -> float:
@@ -328,7 +330,10 @@ class PortAudioCodec:
             return
         self._axis.restart()
         self._started_mono_us = now_mono_us
-        self._process = _Process(self._device, self._rate_hz, self.channels, self._output)
+        try:
+            self._process = _Process(self._device, self._rate_hz, self.channels, self._output)
+        except OSError as error:
+            self._put_off(error)
 
     def _as_memory(self, samples: Samples) -> int:
         """The audio as a memory file at the device's rate; the notice is the same at each call, so it is kept."""

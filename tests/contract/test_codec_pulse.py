@@ -96,19 +96,6 @@ def test_more_lines_than_the_device_has_channels_is_one_clear_sentence() -> None
     assert "\n" not in text
 
 
-@pytest.mark.parametrize("device", ["0", "3", "hw:0", "hw:1,0", "plughw:1,0"])
-def test_a_codec_named_by_a_number_is_refused(device: str) -> None:
-    """The number is another after the next boot: another line would be recorded as this one."""
-    with pytest.raises(CodecRefused, match="by a number"):
-        PortAudioCodec(MachineClock(), device, 48_000, 1)
-
-
-@pytest.mark.parametrize("rate_hz", [0, 11_025, 44_100, 96_000])
-def test_a_rate_that_is_not_supported_is_refused(rate_hz: int) -> None:
-    with pytest.raises(CodecRefused, match="must be 8000, 16000 or 48000"):
-        PortAudioCodec(MachineClock(), "line1", rate_hz, 1)
-
-
 def test_a_codec_that_comes_only_after_the_start_is_taken_into_service(tmp_path: Path) -> None:
     """PortAudio looks for cards only when it starts: a process that is up already would never see it."""
     later = PulseServer(tmp_path, 8000)

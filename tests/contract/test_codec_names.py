@@ -1,0 +1,98 @@
+"""Which sound device is meant: a stable name, never the number that a card happens to have today."""
+
+import os
+from itertools import pairwise
+
+import pytest
+
+from hw import codec
+from hw.codec import CodecRefused, PortAudioCodec
+from hw.portaudio import Refusal, find_device
+from hw.sim.clock import SimClock
+
+
+class System:
+    """PortAudio's list of devices, as a Pi with two adapters shows it."""
+
+    NAMES = (
+        "bcm2835 Headphones: - (hw:0,0)",
+        "USB Audio Device: - (hw:1,0)",
+        "USB Audio Device: - (hw:2,0)",
+        "USB Audio Device: - (hw:12,0)",
+        "line1",
+        "default",
+    )
+
+    def get_device_count(self) -> int:
+        return len(self.NAMES)
+
+    def get_device_info_by_index(self, index: int) -> dict[str, str]:
+        return {"name": self.NAMES[index]}
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Card ids that udev gave by USB port, and the numbers that they have at this boot."""
+    links = {"/proc/asound/desk1": "card2", "/proc/asound/desk2": "card1"}
+
+    def readlink(path: str) -> str:
+        if path not in links:
+            raise FileNotFoundError(path)
+        return links[path]
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    return links
+
+
+def test_two_adapters_of_one_make_are_told_apart_by_their_port(cards: dict[str, str]) -> None:
+    assert find_device(System(), "hw:CARD=desk1") == 2
+    assert find_device(System(), "hw:CARD=desk2,DEV=0") == 1
+
+
+def test_after_a_boot_that_swapped_the_numbers_each_line_has_its_own_adapter_still(cards: dict[str, str]) -> None:
+    cards.update({"/proc/asound/desk1": "card12", "/proc/asound/desk2": "card2"})
+    assert find_device(System(), "hw:CARD=desk1") == 3
+    assert find_device(System(), "hw:CARD=desk2") == 2
+
+
+def test_an_adapter_that_is_out_is_missing_and_not_another_one(cards: dict[str, str]) -> None:
+    del cards["/proc/asound/desk1"]
+    for name in ("hw:CARD=desk1", "hw:CARD=desk2,DEV=1", "USB Audio Device", "line"):
+        with pytest.raises(Refusal, match="was not found") as caught:
+            find_device(System(), name)
+        assert caught.value.missing
+
+
+def test_an_alsa_name_of_the_configuration_is_taken_as_it_is(cards: dict[str, str]) -> None:
+    assert find_device(System(), "line1") == 4
+
+
+@pytest.mark.parametrize("device", ["0", "3", "hw:0", "hw:1,0", "plughw:1,0"])
+def test_a_codec_named_by_a_number_is_refused(device: str) -> None:
+    """The number is another after the next boot: another line would be recorded as this one."""
+    with pytest.raises(CodecRefused, match="by a number"):
+        PortAudioCodec(SimClock(0), device, 48_000, 1)
+
+
+@pytest.mark.parametrize("rate_hz", [0, 11_025, 44_100, 96_000])
+def test_a_rate_that_is_not_supported_is_refused(rate_hz: int) -> None:
+    with pytest.raises(CodecRefused, match="must be 8000, 16000 or 48000"):
+        PortAudioCodec(SimClock(0), "line1", rate_hz, 1)
+
+
+def test_a_machine_that_starts_no_process_is_tried_again_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+    clock = SimClock(0)
+
+    def no_process(*_what: object) -> None:
+        tries.append(clock.mono_us())
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(codec, "_Process", no_process)
+    made = PortAudioCodec(clock, "line1", 48_000, 1, wait=False)
+    for _ in range(60 * 50):
+        made.drain(8)
+        clock.advance_ms(20)
+    assert [(b - a) / 1e6 for a, b in pairwise(tries)][:7] == [0.02, 0.5, 1, 2, 5, 10, 10]
+    assert isinstance(made.refusal, BlockingIOError)
+    made.close()
