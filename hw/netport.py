@@ -43,15 +43,31 @@ UINT = struct.Struct("=I")
 
 
 class NetPort:
-    """Raises OSError when an interface is not there or the rights are missing."""
+    """``trunk_mac`` (six bytes): ``trunk`` and ``inside`` are one and the same interface, a switch's mirror port, and
+    the frames that the trunk's own hardware address sent are the ones of its side.
+
+    Raises OSError when an interface is not there or the rights are missing.
+    """
 
     def __init__(
-        self, trunk: str, inside: str, *, sip_ports: tuple[int, ...] = (5060,), tls_ports: tuple[int, ...] = (5061,)
+        self,
+        trunk: str,
+        inside: str,
+        *,
+        sip_ports: tuple[int, ...] = (5060,),
+        tls_ports: tuple[int, ...] = (5061,),
+        trunk_mac: bytes | None = None,
     ) -> None:
+        assert trunk_mac is None or len(trunk_mac) == 6
         self._names = {Port.TRUNK: trunk, Port.INSIDE: inside}
+        self._trunk_mac = trunk_mac
         self._ports = {_index(name, port): port for port, name in self._names.items()}
-        if len(self._ports) != 2:
-            raise OSError(errno.EINVAL, "The trunk and the inside must be two interfaces. Nothing is recorded.")
+        if (len(self._ports) == 1) is not (trunk_mac is not None):
+            raise OSError(
+                errno.EINVAL,
+                "The trunk and the inside are two interfaces, or one mirror port with the trunk's hardware address. "
+                "Nothing is recorded.",
+            )
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(ETH_P_ALL))
         try:
             self._set_up(sip_ports + tls_ports)
@@ -110,7 +126,7 @@ class NetPort:
     def _read_block(self, base: int, now_mono_us: int, packets: list[Packet]) -> None:
         """The kernel stamps packets with the wall clock; the distance to CLOCK_BOOTTIME is taken at each block, and a
         step of the wall clock in between can move a packet by no more than the block's age."""
-        ring, ports = self._ring, self._ports
+        ring, ports, trunk_mac = self._ring, self._ports, self._trunk_mac
         distance_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_REALTIME)
         count = UINT.unpack_from(ring, base + BLOCK_PACKETS)[0]
         frame = base + UINT.unpack_from(ring, base + BLOCK_FIRST)[0]
@@ -122,7 +138,10 @@ class NetPort:
                 at = (seconds * 1_000_000_000 + nanoseconds + distance_ns) // 1000
                 last = at if last <= at <= now_mono_us else max(last, min(at, now_mono_us))
                 start = frame + mac
-                packets.append(Packet(port, last, ring[start : start + length]))
+                data = ring[start : start + length]
+                if trunk_mac is not None:
+                    port = Port.TRUNK if data[6:12] == trunk_mac else Port.INSIDE
+                packets.append(Packet(port, last, data))
             frame += following
         self._last_mono_us = last
 
@@ -130,7 +149,7 @@ class NetPort:
         """An adapter that was pulled out and put back has another index: this object is then useless, open a new
         one."""
         for port, name in self._names.items():
-            if self._ports.get(_index(name, port)) is not port:
+            if _index(name, port) not in self._ports:
                 raise OSError(errno.ENODEV, f"The network interface of the {port.value} side was exchanged.")
 
     def dropped(self) -> int:

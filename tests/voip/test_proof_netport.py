@@ -94,6 +94,18 @@ def test_packets_beyond_the_ring_are_counted_not_silent(wires: dict[Port, socket
     port.close()
 
 
+def test_a_mirror_port_tells_the_sides_by_the_trunks_hardware_address(wires: dict[Port, socket.socket]) -> None:
+    mac = bytes.fromhex("025e10000001")
+    port = NetPort(TRUNK, TRUNK, trunk_mac=mac)
+    frame = udp_frame(SBC, 5060, PBX, 5060, b"x")
+    wires[Port.TRUNK].send(frame)
+    wires[Port.TRUNK].send(frame[:6] + mac + frame[12:])
+    assert [packet.port for packet in collect(port, 2)] == [Port.INSIDE, Port.TRUNK]
+    port.close()
+    with pytest.raises(OSError, match="two interfaces"):
+        NetPort(TRUNK, TRUNK)
+
+
 def test_an_interface_that_is_gone_is_an_error(wires: dict[Port, socket.socket]) -> None:
     port = NetPort(TRUNK, INSIDE)
     ip("link", "del", TRUNK)
