@@ -52,6 +52,7 @@ def _run(
         explorer.explore(f"{name}: {operation}")
         if tally.violations or (states is not None and tally.states >= states):
             return
+    explorer.finish()
 
 
 @contextmanager

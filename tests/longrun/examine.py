@@ -1,6 +1,7 @@
 """Boot the production vault on a crash image and judge what it came back with. Every finding cites its invariant."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,9 +13,21 @@ from hw.sim.clock import SimClock
 from hw.sim.disk import SECTOR_BYTES, Image, SimDisk
 from hw.sim.memory import SLOT_BYTES, SimMemory
 from tests.longrun.ideal import Registry
-from tests.longrun.inside import Place, canonical, frames, place_of, recent_log, retained
+from tests.longrun.inside import (
+    Place,
+    canonical,
+    clock_is_suspect,
+    frames,
+    held,
+    intents_left,
+    place_of,
+    recent_log,
+    retained,
+    ring_at,
+    sign_epoch,
+)
 from tests.longrun.memo import Looks
-from tests.longrun.model import Kept, Promise
+from tests.longrun.model import Kept, Pending, Promise
 from tests.longrun.world import DEVICE_ID, World, chain_is_whole
 
 DEK_DOMAIN, META_DOMAIN = b"tacet/dek/1", b"tacet/meta/1"
@@ -48,6 +61,7 @@ class Examined:
     registry: Registry
     clock: SimClock
     vault: Vault | None = None
+    booted: bool = True
     calm: "Calm" = field(default_factory=lambda: Calm({}))
 
 
@@ -105,8 +119,9 @@ class Examiner:
 
     # ------------------------------------------------------------------------------------- what costs a second boot
 
-    def deepen(self, found: Examined, promise: Promise, salt: str) -> None:
-        """I23 (a second boot rebuilds the same state) and life after recovery: calls, an opt-out, a midnight."""
+    def deepen(self, found: Examined, promise: Promise, salt: str, rng: random.Random) -> None:
+        """I23 (a second boot rebuilds the same state, also with one mirror spoilt: I1) and life after recovery: calls,
+        an opt-out, a tick, all overwriting."""
         assert found.vault is not None
         with self.history_of(found):
             dump = canonical(found.vault)
@@ -114,12 +129,14 @@ class Examiner:
                 [], SimDisk(found.disk.image()), found.memory, found.registry, _clock(promise, 2 * self.off_ms)
             )
             again.memory.history = again.disk.history  # type: ignore[assignment]
+            spoil_a_mirror(again.disk, rng)
             self._boot(again, promise, salt + "/again")
             found.violations += [f"second boot: {text}" for text in again.violations]
             if again.vault is None:
                 return
             if canonical(again.vault) != dump:
                 found.violations.append("I23 REBUILD-EQUAL: a second boot rebuilt another state")
+            again.violations.clear()
             self._judge(again, promise)
             self._live_on(again, promise)
             found.violations += [f"after a second boot: {text}" for text in again.violations]
@@ -130,21 +147,26 @@ class Examiner:
         assert vault is not None
         try:
             gone = live_on(self.world, vault, found.clock)
+            found.violations += overwritten(self.world, vault, promise.gone)
+            found.violations += [
+                "a document was lost" for name, data in promise.documents.items() if vault.document(name) != data
+            ][: "document" not in promise.pending.what]
         except (VaultError, AssertionError, OSError, ValueError, LookupError) as error:
             found.violations.append(f"I25 LIVENESS: life after recovery: {type(error).__name__}: {error}")
             return
-        after = promise.without(frozenset({gone}))
-        found.violations += judge(self.world, found, after, booted=False)
+        after = promise.without(frozenset({gone})).doing(promise.pending.also(Pending("latch")))
+        found.booted = False
+        found.violations += judge(self.world, found, after)
 
 
 def _clock(promise: Promise, off_ms: int) -> SimClock:
     return SimClock(promise.true_utc_ms + off_ms)
 
 
-def judge(world: World, found: Examined, promise: Promise, *, booted: bool = True) -> list[str]:
+def judge(world: World, found: Examined, promise: Promise) -> list[str]:
     """All that one state can show. The attacker has every ciphertext ever made and the erasable memory as it is."""
     bad: list[str] = []
-    vault, memory = found.vault, found.memory.content
+    vault, memory, booted = found.vault, found.memory.content, found.booted
     assert vault is not None
     if sum(any(memory[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)) != 1:
         bad.append("I4 ONE-ROOT: not exactly one slot is non-zero")
@@ -162,6 +184,10 @@ def judge(world: World, found: Examined, promise: Promise, *, booted: bool = Tru
     for call in promise.calls.values():
         bad += _judge_call(world, found, promise, call, call.call_id in there, opened, trusted)
     bad += _judge_log(vault, promise)
+    if booted and intents_left(vault):
+        bad.append("I25 LIVENESS: an intent was left over by a boot")
+    if "latch" not in promise.pending.what:
+        bad += ["an opt-out latch was forgotten" for line in promise.latched if not vault.opted_out(line)]
     for order, until in promise.orders.items():
         if trusted <= until and not vault.order_seen(order):
             bad.append("I17 REQUEST-ONCE: an order was forgotten before its end")
@@ -171,7 +197,7 @@ def judge(world: World, found: Examined, promise: Promise, *, booted: bool = Tru
 def _judge_scope(vault: Vault, promise: Promise, clock: SimClock) -> Iterator[str]:
     """I18: nothing is offered for export that any clock says is past its limit."""
     assert promise.rtc is not None
-    claimed = promise.rtc.beside(clock).read().utc_ms or 0
+    claimed = (promise.rtc.beside(clock).read().utc_ms or 0) if clock_is_suspect(vault) else 0
     for entry in vault.calls():
         if not entry.held and max(vault.now_utc_ms(), claimed) >= limit_utc_ms(entry.opened_utc_ms, promise.period):
             yield "I18 SCOPE: a call that is past its limit by a clock is offered"
@@ -188,6 +214,7 @@ def _judge_call(
         if opened.any_of(call.call_id):
             yield "I8 HALF-ERASED-NEVER: not readable by the device, yet open to the attacker"
         return
+    yield from _judge_hold(found, promise, call, trusted)
     if not opened.dek_of(call.call_id):
         yield "I8 HALF-ERASED-NEVER: retained, yet the custodian's key does not open it"
     assert found.vault is not None
@@ -197,6 +224,14 @@ def _judge_call(
     elif place not in found.calm.judged:
         found.calm.judged.add(place)
         yield from _judge_frames(world, found, call)
+
+
+def _judge_hold(found: Examined, promise: Promise, call: Kept, trusted: int) -> Iterator[str]:
+    assert found.vault is not None
+    firm = call.hold == "confirmed" or (call.hold == "provisional" and trusted < call.hold_until_utc_ms)
+    asked = call.call_id in promise.asked and found.booted
+    if (firm or asked) and call.call_id not in promise.pending.may_unhold and not held(found.vault, call.call_id):
+        yield "I9 HELD-KEPT: a hold is not in force any more"
 
 
 def _judge_frames(world: World, found: Examined, call: Kept) -> Iterator[str]:
@@ -210,11 +245,15 @@ def _judge_frames(world: World, found: Examined, call: Kept) -> Iterator[str]:
 
 
 def _judge_log(vault: Vault, promise: Promise) -> Iterator[str]:
+    """I15. A promise that is older than the log's oldest line cannot be shown."""
     lines = recent_log(vault, max(promise.audit_seq, 1))
     if not lines or not chain_is_whole(lines):
         yield "I15 AUDIT-PREFIX: the chain is broken"
     elif promise.audit_seq and (lines[0].seq, lines[0].hash) != (promise.audit_seq, promise.audit_hash):
         yield "I15 AUDIT-PREFIX: an acknowledged line is missing or changed"
+    dayends = [line for line in lines if line.event == "DAYEND"]
+    if dayends and dayends[-1].integer("epoch") + 1 != sign_epoch(vault):
+        yield "I15 AUDIT-PREFIX: the signing key in force is not the one that the log names"
 
 
 class Opened:
@@ -263,4 +302,28 @@ def live_on(world: World, vault: Vault, clock: SimClock) -> bytes:
     row = LedgerRow(1, Outcome.RECORDED, Direction.INBOUND, "ring_then_loop", now, ended, True, ids[1])
     vault.close_call(ids[1], world.meta(now, ended), row)
     vault.tick()
+    vault.overwrite_all()
+    for entry in vault.calls():
+        vault.sealed(entry.call_id)
     return ids[0]
+
+
+def spoil_a_mirror(disk: SimDisk, rng: random.Random) -> None:
+    """The fault model allows one bad copy: nothing at all, or garbage over one file of a pair."""
+    stem, mirror = rng.choice(("", "kt0", "kt1", "bags", "audit", "epochs")), rng.choice("ab")
+    if not stem:
+        return
+    name = f"{stem}.{mirror}"
+    span = min(disk.size(name), 64 * 1024)
+    disk.corrupt(name, 0, rng.randbytes(64) * (span // 64))
+
+
+def overwritten(world: World, vault: Vault, gone: Iterable[bytes]) -> list[str]:
+    """N6 of the notice: once all overwriting is done, no block of a destroyed call is on the ring as it was written."""
+    bad: list[str] = []
+    for call_id in gone:
+        for frame in world.frames.get(call_id, ()):
+            position = int.from_bytes(frame[32:40], "big")
+            if ring_at(vault, position, len(frame))[-SECTOR_BYTES:] == frame[-SECTOR_BYTES:]:
+                bad.append("blocks of a destroyed call were never overwritten")
+    return bad

@@ -11,12 +11,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from hw.sim.disk import Image
-from tests.longrun.examine import Calm, Examined, Examiner
+from firmware.units import MS_PER_DAY
+from hw.sim.disk import Image, Write
+from tests.longrun.examine import Calm, Examined, Examiner, Opened, judge
 from tests.longrun.images import Crash, Trace
 from tests.longrun.memo import Looks, Memo, sectors_by_file
 from tests.longrun.model import Promise
-from tests.longrun.world import World
+from tests.longrun.world import NUMBER, PCM_MARK, World, one_fate_each
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,13 @@ class Explorer:
         self._rng = random.Random(seed)
         self._examiner = Examiner(world)
         self._operation = 0
+        self.moments: list[Moment] = []
+        self._secrets_written: list[str] = []
         self._run_count = 0
         self._rebase()
 
     def _rebase(self) -> None:
+        self._secrets_written += readable_secrets(self.world)[:1]
         self.world.forget_history()
         self._base = self.world.disk.freeze()
         self._memory = self.world.memory.content
@@ -69,6 +73,7 @@ class Explorer:
         """Judge all images of what happened since the last call. Unsynced sectors at its end stay in the trace."""
         started = time.process_time()
         self._operation += 1
+        self._judge_live(name)
         self.tally.operations[name] += 1
         trace = Trace(self._base, self._memory, self.world.disk.history, self._promise)
         crashes = list(trace.crashes(self._rng, self.effort.subsets_max))
@@ -83,6 +88,32 @@ class Explorer:
         if not self.world.disk.unsynced():
             self._rebase()
         self.tally.cpu_s += time.process_time() - started
+
+    def _judge_live(self, name: str) -> None:
+        """At the moment of the acknowledgement (the lamp's), before any reboot."""
+        world = self.world
+        if not world.powered:
+            return
+        found = Examined([], world.disk, world.memory, world.registry, world.clock, world.vault, booted=False)
+        found.violations += judge(world, found, world.promise)
+        self._report(name + " (at rest)", None, found)
+        self.moments.append(Moment(world.memory.content, frozenset(world.days), world.now_utc_ms() // MS_PER_DAY))
+
+    def finish(self) -> None:
+        """What only a whole history shows: I11, I12, and one fate for each call."""
+        world = self.world
+        found = [*one_fate_each(world), *self._heal(), *self._secrets_written]
+        self.tally.violations += [f"{world.seed}, at the end: {text}" for text in found]
+
+    def _heal(self) -> list[str]:
+        """I12: a copy of the memory from some moment opens no call of a day that began later."""
+        world = self.world
+        bad: list[str] = []
+        for moment in dict.fromkeys(self.moments):
+            for call_id in Opened(world.registry, moment.memory).calls - moment.known:
+                if world.days.get(call_id, moment.day) > moment.day:
+                    bad.append("I12 HEAL: an old copy of the erasable memory opens a call of a later day")
+        return bad[:3]
 
     def skip(self) -> None:
         """What happened since the last call is not cut: it repeats what was."""
@@ -106,7 +137,7 @@ class Explorer:
             self._nest(name, image, crash.memory, found, promise, 1, salt)
         if found.vault is not None and self._run_count % self.effort.deep_every == 1:
             self.tally.deep += 1
-            self._examiner.deepen(found, promise, salt)
+            self._examiner.deepen(found, promise, salt, self._rng)
             self._report(name + " (deep)", crash, found)
 
     def _nest(
@@ -125,10 +156,27 @@ class Explorer:
         self._report(f"{name} (nested)", crash, again)
         self._nest(name, inner, crash.memory, again, promise, depth + 1, deeper)
 
-    def _report(self, name: str, crash: Crash, found: Examined) -> None:
-        for text in found.violations:
-            self.tally.violations.append(f"{name}, event {crash.at}, {self.world.seed}: {text}")
+    def _report(self, name: str, crash: Crash | None, found: Examined) -> None:
+        at = "" if crash is None else f", event {crash.at}"
+        self.tally.violations += [f"{name}{at}, seed {self.world.seed}: {text}" for text in found.violations]
         found.violations = []
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The erasable memory as somebody may have copied it, and what was there then."""
+
+    memory: bytes
+    known: frozenset[bytes]
+    day: int
+
+
+def readable_secrets(world: World) -> list[str]:
+    """I11: no PCM, no number and no key in any byte written since the last look."""
+    needles = [PCM_MARK[:20], NUMBER.encode(), NUMBER[1:].encode()]
+    needles += [token for token in world.registry.plain_secrets() if len(token) in (24, 32)]
+    written = b"".join(event.data for event in world.disk.history if isinstance(event, Write))
+    return [f"I11 NO-SECRET-ON-FLASH: {len(needle)} bytes" for needle in needles if needle in written]
 
 
 def _padded(crash: Crash, length: int) -> Crash:

@@ -57,6 +57,7 @@ class Registry:
     nonces: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
     tokens: dict[bytes, list[bytes]] = field(default_factory=dict)
     """By their first bytes, so that a text is searched for all of them at once."""
+    purposes: dict[bytes, bytes] = field(default_factory=dict)
     seeds: dict[bytes, bytes] = field(default_factory=dict)
 
     def child(self) -> "Registry":
@@ -78,6 +79,20 @@ class Registry:
             if used is not None and used != text:
                 raise NonceReused("I13: one key and nonce, two texts")
         self.nonces[key, nonce] = text
+
+    def plain_secrets(self) -> Iterator[bytes]:
+        """Every draw that may be a root or a key."""
+        for registry in self.line():
+            for tokens in registry.tokens.values():
+                yield from (token for token in tokens if token not in registry.hpke)
+
+    def check_purpose(self, secret: bytes, info: bytes) -> None:
+        """A key sealed as a DEK and as a META key would give an INDEX the keys to audio (I18)."""
+        domain = info[: len(b"tacet/dek/1")]
+        for registry in self.line():
+            known = registry.purposes.get(secret)
+            assert known in (None, domain), "I18 SCOPE: one key for audio and for what an INDEX carries"
+        self.purposes[secret] = domain
 
     def seed_of(self, public_key: bytes) -> bytes | None:
         return next((registry.seeds[public_key] for registry in self.line() if public_key in registry.seeds), None)
@@ -170,6 +185,7 @@ class IdealCiphers:
     def hpke_seal(self, suite: int, public_key: bytes, plaintext: Bytes, info: bytes) -> bytes:
         enc = blake2b(public_key + info, key=bytes(plaintext)[:32], digest_size=32).digest()
         sealed = enc + self._real.seal(_public(enc + public_key), bytes(12), plaintext, info)
+        self.registry.check_purpose(bytes(plaintext), info)
         self.registry.hpke[sealed] = Sealed(sealed, bytes(plaintext), info)
         self.registry.add_token(sealed)
         return sealed

@@ -89,11 +89,26 @@ def _on_the_ring(first: int, end: int, size: int) -> list[tuple[int, int]]:
     return [(start, size), (0, start + length - size)]
 
 
-def idle(vault: Vault) -> bool:
-    """All intents are carried out and all overwriting is done (I25)."""
+def held(vault: Vault, call_id: bytes) -> bool:
+    return vault._core.calls[call_id].hold is not None
+
+
+def clock_is_suspect(vault: Vault) -> bool:
+    return vault._core.time.suspect
+
+
+def sign_epoch(vault: Vault) -> int:
+    return vault._core.table.sign_epoch
+
+
+def intents_left(vault: Vault) -> int:
+    """After a boot every intent of a closed call is carried out or voided (I25)."""
+    return sum(len(listed) for call in vault._core.calls.values() for listed in call.intents.values())
+
+
+def ring_at(vault: Vault, position: int, length: int) -> bytes:
     core = vault._core
-    intents = any(listed for call in core.calls.values() for listed in call.intents.values())
-    return not intents and not core.table.todo and core.unfinished is None
+    return core.card.disk.read("ring", position % core.ring.blocks * BLOCK_BYTES, length)
 
 
 def recent_log(vault: Vault, from_seq: int) -> list[AuditLine]:

@@ -60,6 +60,9 @@ class Promise:
     orders: Mapping[bytes, int] = field(default_factory=dict)
     """Id -> until when it must not be carried out again."""
     latched: frozenset[int] = frozenset()
+    asked: frozenset[bytes] = frozenset()
+    """Running calls on which KEEP was pressed: held once they are closed, by whatever."""
+    documents: Mapping[str, bytes] = field(default_factory=dict)
     pending: Pending = Pending()
     true_utc_ms: int = 0
     """What the time really was at this moment; nothing of the product may know."""

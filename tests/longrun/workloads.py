@@ -3,9 +3,14 @@
 Together they contain every operation of the vault and every scenario that the storage design names as a trap.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 
+from firmware.store.errors import ErasureUnconfirmed
 from firmware.units import MS_PER_DAY
+from hw.sim.disk import Kind
+from hw.sim.memory import Failure, MemoryKind
+from tests.longrun.model import Pending
 from tests.longrun.world import Site, World
 
 HOUR_MS = 3_600_000
@@ -253,6 +258,59 @@ def full_bag(world: World) -> Iterator[str]:
     yield "midnight with two bags"
 
 
+def bad_block(world: World) -> Iterator[str]:
+    """The card refuses a frame's block: it goes to the next zone, and the hole behind it is not the end of the log."""
+    call = world.open_call(0)
+    world.append(call)
+    yield "a frame"
+    refused = 0
+
+    def refuse(number: int, kind: Kind, name: str) -> None:
+        nonlocal refused
+        if name == "ring" and kind == "durable" and refused == 0:
+            refused += 1
+            raise OSError(errno.EIO, "bad block", name)
+
+    world.disk.hook = refuse
+    world.append(call)
+    world.disk.hook = None
+    assert refused == 1
+    yield "a frame behind a hole"
+    world.append(call)
+    yield "a further frame"
+    world.reboot()
+    yield "boot over the hole"
+
+
+def quiet_memory(world: World) -> Iterator[str]:
+    """The erasable memory does not answer in R3, or tears and fails; nothing is believed before it does."""
+    kept, gone = world.call(0), world.call(1)
+    yield "two calls"
+    first = world.memory.calls
+
+    def fail(number: int, kind: MemoryKind, slot: int) -> Failure | None:
+        return Failure(bytes_done=7) if first <= number < first + 12 else None
+
+    world.memory.hook = fail
+    world.begin(Pending("opt_out", may_go=frozenset({gone}), may_unhold=frozenset({gone})))
+    try:
+        world.vault.opt_out((gone,), 1)
+        raise AssertionError("acknowledged while the memory did not answer")
+    except ErasureUnconfirmed:
+        pass
+    world.try_to_record(0)
+    world.memory.hook = None
+    world.retry()
+    world.take_over()
+    assert gone not in world.promise.calls
+    yield "opt-out with a memory that does not answer"
+    later = world.call(0)
+    yield "a call after it"
+    world.reboot()
+    assert {kept, later} <= world.promise.calls.keys()
+    yield "boot"
+
+
 ALL: dict[str, tuple[Workload, Site]] = {
     "everyday": (everyday, Site()),
     "opt-outs": (opt_outs, Site()),
@@ -263,4 +321,6 @@ ALL: dict[str, tuple[Workload, Site]] = {
     "full ring": (full_ring, Site()),
     "bad clock": (bad_clock, Site()),
     "full bag": (full_bag, Site()),
+    "bad block": (bad_block, Site()),
+    "quiet memory": (quiet_memory, Site()),
 }

@@ -5,6 +5,7 @@ image and checks the invariants of storage design I1 to I26 that a state can sho
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,8 +13,9 @@ from itertools import pairwise
 from firmware.policy.events import Absence
 from firmware.policy.records import AudioCodec, CallMeta, Direction, Ended, GapReason, LedgerRow, NoticeProof, Outcome
 from firmware.policy.retention import TWO_MONTHS, Period
-from firmware.store.audit import AuditLine
+from firmware.store.audit import AuditLine, parse_line
 from firmware.store.ciphers import Ciphers
+from firmware.store.errors import ErasureUnconfirmed, Refused
 from firmware.store.identity import Geometry
 from firmware.store.keys import Recipient, RequestKey, Role
 from firmware.store.vault import Charter, Vault, VaultParts
@@ -83,8 +85,11 @@ class World:
         self.clock = SimClock(START_UTC_MS)
         self.rtc = SimRtc(self.clock)
         self.boots = 0
+        self.powered = True
         self.frames: dict[bytes, list[bytes]] = {}
         self.samples: dict[bytes, int] = {}
+        self.days: dict[bytes, int] = {}
+        """UTC day of every call ever opened."""
         self.asked: dict[bytes, int] = {}
         """KEEP pressed on a running call: until when the hold will stand."""
         self.promise = Promise(self.site.period)
@@ -133,6 +138,7 @@ class World:
             replace(
                 self._without_capacity_victims(promise or self.promise),
                 pending=Pending(),
+                asked=frozenset(self.asked),
                 watermark_utc_ms=persisted_utc_ms(self.vault),
                 audit_seq=line.seq,
                 audit_hash=line.hash,
@@ -178,6 +184,7 @@ class World:
         opened = self.now_utc_ms()
         call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, self.meta(opened, opened))
         self.samples[call_id] = 0
+        self.days[call_id] = opened // MS_PER_DAY
         self.acknowledge(self.promise.with_call(Kept(call_id, line, opened)))
         return call_id
 
@@ -320,7 +327,7 @@ class World:
     def document(self, name: str, data: bytes) -> None:
         self.begin(Pending("document"))
         self.vault.put_document(name, data)
-        self.acknowledge()
+        self.acknowledge(replace(self.promise, documents={**self.promise.documents, name: data}))
 
     def tick(self) -> None:
         """Expiry, lapses, persistence of T, overwriting: what is due by then goes."""
@@ -368,6 +375,7 @@ class World:
         self._note_frames()
         self.clock.power_off(off_ms)
         self.disk = self.disk.cut(self.rng)
+        self.powered = False
 
     def boot(self) -> None:
         """Open calls were interrupted: closed by the boot, and kept."""
@@ -385,11 +393,23 @@ class World:
         pending = self._pending("boot", max(claimed, self.promise.watermark_utc_ms))
         self.begin(self.promise.pending.also(pending))
         self.vault = self._open(f"boot-{self.boots}")
+        self.powered = True
 
     def retry(self) -> None:
         """An erasure that the memory did not confirm is tried again."""
         self.begin(self.promise.pending.also(self._pending("retry", self.now_utc_ms() + 1000)))
         self.vault.tick()
+
+    def try_to_record(self, line: int) -> None:
+        """A call offered while an erasure is not confirmed: refused, or acknowledged and then kept."""
+        pending = self.promise.pending
+        try:
+            opened = self.now_utc_ms()
+            call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, self.meta(opened, opened))
+        except (ErasureUnconfirmed, Refused):
+            return
+        self._set(self.promise.with_call(Kept(call_id, line, opened)).doing(pending))
+        self.samples[call_id], self.days[call_id] = 0, opened // MS_PER_DAY
 
     def take_over(self) -> None:
         """After a judgement: what is there is promised from here on."""
@@ -443,5 +463,24 @@ class World:
 
 
 def chain_is_whole(lines: Sequence[AuditLine]) -> bool:
-    """I15: seq without a hole, each line names its predecessor's hash."""
-    return all(after.seq == before.seq + 1 and after.prev == before.hash for before, after in pairwise(lines))
+    """I15: seq without a hole, each line names its predecessor's hash, epochs follow each other."""
+    epochs = [line.integer("epoch") for line in lines if line.event == "DAYEND"]
+    return all(after == before + 1 for before, after in pairwise(epochs)) and all(
+        after.seq == before.seq + 1 and after.prev == before.hash for before, after in pairwise(lines)
+    )
+
+
+def one_fate_each(world: World) -> list[str]:
+    """The whole log against the whole history: one row per call, one certificate per destroyed call or its day."""
+    lines = [parse_line(raw) for raw in world.vault.audit_lines()]
+    rows = Counter(line.fields["call"] for line in lines if line.event == "CALL" and "call" in line.fields)
+    bad = [f"one row each: {count} rows of one call" for count in rows.values() if count > 1]
+    destroyed = [line for line in lines if line.event == "DESTROYED"]
+    named = {line.fields["call"] for line in destroyed if "call" in line.fields}
+    days = {line.integer("day") for line in destroyed if "day" in line.fields}
+    for call_id, day in world.days.items():
+        if call_id in world.promise.gone and call_id.hex() not in named and day not in days:
+            bad.append("no certificate names a destroyed call or its day")
+        if call_id in world.promise.calls and world.promise.calls[call_id].closed and call_id.hex() not in rows:
+            bad.append("a closed call has no ledger row")
+    return bad

@@ -203,8 +203,9 @@ class _Device:
 
     def _judge(self, what: str) -> None:
         world = self.world
-        found = Examined([], world.disk, world.memory, world.registry, world.clock, world.vault)
-        for text in judge(world, found, world.promise, booted=what == "boot"):
+        booted = what == "boot"
+        found = Examined([], world.disk, world.memory, world.registry, world.clock, world.vault, booted)
+        for text in judge(world, found, world.promise):
             self._life.violations.append(f"seed {self._seed}, day {self._life.days}, {what}: {text}")
 
     def _arm(self, calls: int) -> None:
