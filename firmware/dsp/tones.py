@@ -58,6 +58,7 @@ SCALE_SPREAD_MAX = 1.01
 """In steps of 0.5 %: a tone does not glide; a voice does."""
 
 LEVEL_SPREAD_DB = 2.0
+CALL_WAITING_LEVEL_DB = 1.0
 SEGMENT_HOPS_MIN = 5
 SEGMENTS_MAX = 12
 FIT_WINDOW = 200
@@ -328,7 +329,7 @@ class ToneReceiver:
         pause = (b.first - a.last) * HOP / SAMPLE_RATE_HZ
         if not (shortest <= a.seconds() <= longest and abs(a.seconds() - b.seconds()) < 0.03):
             return []
-        if not pause_min <= pause <= pause_max:
+        if not pause_min <= pause <= pause_max or not _alike(a, b):
             return []
         spec = ToneSpec(Tone.CALL_WAITING, (self._plan.call_waiting_hz,), (b.seconds(), pause_max))
         return self._found(line, spec, a.first, hop) if self._is_new(line, spec, a.first) else []
@@ -343,6 +344,11 @@ def _chosen(shares: dict[tuple[float, ...], float]) -> tuple[float, ...]:
 
 def _near(measured_s: float, nominal_s: float) -> bool:
     return abs(measured_s - nominal_s) <= CADENCE_TOLERANCE * nominal_s + CADENCE_SLACK_S
+
+
+def _alike(a: _Segment, b: _Segment) -> bool:
+    """Two bursts of one source: music repeats a note, but not at the same level."""
+    return a.fit is not None and b.fit is not None and abs(a.fit.level_db - b.fit.level_db) < CALL_WAITING_LEVEL_DB
 
 
 def _matches(spec: ToneSpec, done: list[_Segment], silence_s: float) -> int | None:
