@@ -19,13 +19,15 @@ from firmware.config import ConfigError, Machine, parse_machine
 from firmware.evidence.pack import PackError
 from firmware.housekeeping import Housekeeper
 from firmware.livepanel import LivePanel
+from firmware.replay import replay
 from firmware.simulate import Nobody, Watcher, play
 from firmware.store.errors import NoRoot, NotProvisioned, VaultError, WrongKind
 from firmware.store.vault import Vault
-from firmware.wiring import Real, Simulated
+from firmware.wiring import Real, Replayed, Simulated
 from hw.codec import CodecMissing, CodecRefused
 from hw.disk import DirectoryDisk
 from hw.gpio import PinsMissing
+from hw.pcap import CaptureDamaged, CaptureFile, parse_mac
 from hw.sim.stage import Stage
 from hw.sim.tape import TapeError, read_tape
 from hw.sim.terminal import Terminal
@@ -85,6 +87,13 @@ def _arguments() -> argparse.ArgumentParser:
     simulate.add_argument("--realtime", action="store_true", help="at its own pace, with keys and a live panel")
     simulate.add_argument("--ring-mib", type=int, default=SIMULATED_RING_MIB)
     simulate.set_defaults(command=_simulate)
+    capture = commands.add_parser("replay", help="play a capture file of a VoIP trunk through the production loop")
+    capture.add_argument("capture", type=Path, metavar="FILE.pcapng")
+    capture.add_argument("--state", type=Path, required=True, metavar="DIR")
+    capture.add_argument("--provision", type=Path, metavar="DIR", help="the stick with the pack, at the first start")
+    capture.add_argument("--trunk-mac", metavar="MAC", help="for a capture whose interfaces have no names")
+    capture.add_argument("--ring-mib", type=int, default=SIMULATED_RING_MIB)
+    capture.set_defaults(command=_replay)
     test = commands.add_parser("selftest", help="check every device; a table and an exit code")
     test.add_argument("--config", type=Path, required=True, metavar="TOML")
     test.add_argument("--lamps", action="store_true", help="light each lamp in turn, for somebody to watch")
@@ -112,6 +121,19 @@ def _simulate(given: argparse.Namespace) -> int:
             watcher,
             realtime=given.realtime,
         )
+    return OK
+
+
+def _replay(given: argparse.Namespace) -> int:
+    try:
+        capture = CaptureFile(given.capture, parse_mac(given.trunk_mac) if given.trunk_mac else None)
+    except (CaptureDamaged, FileNotFoundError, ValueError) as error:
+        return _fail(str(error), TAPE)
+    replayed = Replayed(capture, given.state)
+    if given.provision is not None:
+        replayed.provision(given.provision, given.ring_mib << 20)
+    appliance = Appliance(replayed.parts, replayed.devices, simulation=True, threaded=False)
+    replay(appliance, replayed.clock.advance_ms)
     return OK
 
 

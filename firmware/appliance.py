@@ -15,15 +15,17 @@ from firmware.evidence.courier import Courier
 from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, SiteFacts
 from firmware.evidence.visit import job
 from firmware.lookback import LookBack
-from firmware.loop import Loop, Rig, Settings
+from firmware.loop import Loop, Rig, Settings, VoipWiring
 from firmware.policy.faults import Pattern
 from firmware.policy.line import LineSettings, NoticeSource
-from firmware.ports import Clock, Codec, Pins, Samples, Stick, Watchdog
+from firmware.ports import Clock, Codec, PacketSource, Pins, Samples, Stick, Watchdog
 from firmware.recording import NoticeUsed
 from firmware.store.commands import DocumentChanged, Report, StickReport
 from firmware.store.vault import Vault, VaultParts
 from firmware.store.writer import Writer
 from firmware.units import US_PER_S
+from firmware.voip.settings import LineSlot, OnTransfer, TrunkSettings
+from firmware.voip.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Devices:
     watchdog: Watchdog
     read_notice: Callable[[bytes], Samples]
     courier: Courier
+    packets: PacketSource | None = None
+    """Between trunk and telephones, where the site has VoIP lines."""
 
 
 class WiringError(ValueError):
@@ -71,7 +75,18 @@ def line_settings(site: Site) -> tuple[LineSettings, ...]:
         "upstream_claim_suffices": site.of("notice", "upstream_claim_suffices"),
         "payment_latching": site.of("payment", "key") == "latching",
     }
-    return tuple(LineSettings(sense=line.sense, **common) for line in site.lines)
+    return tuple(LineSettings(sense=line.sense, voip=line.kind == "voip", **common) for line in site.lines)
+
+
+def trunk_settings(site: Site) -> TrunkSettings:
+    """A line without numbers of its own has the site's list."""
+    shared = tuple(site.of("voip", "ddi_list"))
+    return TrunkSettings(
+        lines=tuple(LineSlot(line.ddi or shared, line.agents) for line in site.lines if line.kind == "voip"),
+        peers=tuple(site.of("voip", "peers")),
+        on_transfer=OnTransfer(site.of("direction", "on_transfer")),
+        opt_out_digit=site.of("opt_out", "caller_key") or None,
+    )
 
 
 class Appliance:
@@ -96,6 +111,7 @@ class Appliance:
             devices.watchdog,
             self.writer.utc_ms,
             self._told,
+            self._voip(),
         )
         self.stick_state: StickReport | None = None
 
@@ -158,10 +174,22 @@ class Appliance:
                 raise WiringError(f"A codec channel is for the line {name}, which the site's settings do not have.")
         return [self._rig(attached, names) for attached in self._devices.codecs]
 
+    def _voip(self) -> VoipWiring | None:
+        lines = tuple(i for i, line in enumerate(self.site.lines) if line.kind == "voip")
+        port = self._devices.packets
+        if not lines and port is None:
+            return None
+        if port is None:
+            raise WiringError("The site has VoIP lines, and tacet.toml names no trunk_interface and inside_interface.")
+        if not lines:
+            raise WiringError("There is a trunk to listen to, and the site's settings have no VoIP line.")
+        return VoipWiring(port, Trunk(trunk_settings(self.site)), lines, lambda: self._ear(2, False))
+
     def _rig(self, attached: Attached, names: list[str]) -> Rig:
         if len(attached.lines) != attached.codec.channels:
             raise WiringError(f"A codec has {attached.codec.channels} channels and {len(attached.lines)} lines.")
-        lines = tuple(names.index(name) for name in attached.lines)
+        every = [line.name for line in self.site.lines]
+        lines = tuple(every.index(name) for name in attached.lines)
         by_sound = any(not line.sense for line in self.site.lines if line.name in attached.lines)
         return Rig(attached.codec, lines, self._ear(len(lines), by_sound), LookBack(self.look_back_us))
 

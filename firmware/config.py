@@ -52,6 +52,7 @@ _KIND_WORDS = {bool: "true or false", int: "a whole number", float: "a number", 
 
 LINE_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
 LINES_MAX = 32
+DDI = r"\+?[0-9]{2,20}"
 LOOK_BACK_WITHOUT_SENSE_S_MIN = 8
 """By sound alone the end of a call is known 3.5 s late (dsp/audio_line), after an end tone 1.3 s more; and some
 reserve."""
@@ -101,6 +102,8 @@ SITE_LINE_KEYS = (
     Key("name", str, "line1", pattern=LINE_NAME),
     Key("kind", str, "analogue", words=("analogue", "voip")),
     Key("sense", bool, True),
+    Key("ddi", list, []),
+    Key("agents", list, []),
 )
 
 MACHINE_KEYS: dict[str, tuple[Key, ...]] = {
@@ -137,6 +140,9 @@ class SiteLine:
     name: str
     kind: str = "analogue"
     sense: bool = True
+    ddi: tuple[str, ...] = ()
+    """VoIP: the numbers that ring this line, and the telephones behind it where lines share a number."""
+    agents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ def parse_site(text: str) -> Site:
     """Raises ConfigError."""
     document = _toml(text, "The site's settings")
     lines = tuple(
-        SiteLine(**_section(SITE_LINE_KEYS, entry, f"line {i + 1}"))
+        _site_line(_section(SITE_LINE_KEYS, entry, f"line {i + 1}"), f"line {i + 1}")
         for i, entry in enumerate(_tables(document.pop("line", [{}]), "line", LINES_MAX))
     )
     names = [line.name for line in lines]
@@ -178,6 +184,8 @@ def parse_site(text: str) -> Site:
         raise ConfigError("Two lines of the site's settings have one name; each line needs its own.")
     site = Site(_sections(SITE_KEYS, document, "The site's settings"), lines)
     _check_lists(site)
+    if any(line.kind == "voip" for line in lines) and site.of("notice", "source") != "upstream":
+        raise ConfigError('A VoIP line needs notice.source = "upstream": the telephone system plays the notice there.')
     if any(not line.sense for line in lines) and site.of("gate", "look_back_s") < LOOK_BACK_WITHOUT_SENSE_S_MIN:
         raise ConfigError(
             f"gate.look_back_s must be at least {LOOK_BACK_WITHOUT_SENSE_S_MIN} s where a line has no sense inputs: "
@@ -199,6 +207,14 @@ def parse_machine(text: str) -> Machine:
         names = _names(values["lines"], f"codec {i + 1}.lines")
         codecs.append(MachineCodec(values["device"], values["rate_hz"], names))
     return Machine(_sections(MACHINE_KEYS, document, "tacet.toml"), tuple(codecs))
+
+
+def _site_line(values: dict[str, Any], where: str) -> SiteLine:
+    for key, pattern in (("ddi", DDI), ("agents", r"[A-Za-z0-9.:_+-]{1,64}")):
+        for entry in values[key]:
+            if not isinstance(entry, str) or not re.fullmatch(pattern, entry):
+                raise ConfigError(f"{where}.{key} has an entry that cannot be one.")
+    return SiteLine(**{**values, "ddi": tuple(values["ddi"]), "agents": tuple(values["agents"])})
 
 
 def default_site_text() -> str:
@@ -247,7 +263,7 @@ def _names(values: list[Any], where: str) -> tuple[str, ...]:
 
 
 def _check_lists(site: Site) -> None:
-    for key, pattern in (("ddi_list", r"\+?[0-9]{2,20}"), ("peers", r"[0-9a-fA-F.:]{2,45}")):
+    for key, pattern in (("ddi_list", DDI), ("peers", r"[0-9a-fA-F.:/]{2,50}")):
         for value in site.of("voip", key):
             if not isinstance(value, str) or not re.fullmatch(pattern, value):
                 raise ConfigError(f"voip.{key} has an entry that cannot be one.")

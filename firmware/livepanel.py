@@ -60,7 +60,7 @@ def draw(appliance: Appliance | None, tape_us: int, lit: dict[tuple[int, Lamp], 
         for line, facts in zip(appliance.loop.lines, appliance.site.lines, strict=True):
             lamps = "  ".join(_lamp(lamp, lit.get((line.line, lamp), False)) for lamp in Lamp)
             level = _bar(appliance.loop.panel.lines[line.line].level_dbm0)
-            rows.append(f"  {facts.name:<10.10} {line.phase:<12} {level}  {lamps}")
+            rows.append(f"  {facts.name:<10.10} {line.state:<12} {level}  {lamps}")
         faults = ", ".join(sorted(appliance.loop.panel.faults()))
         rows.append(f"  faults: {faults or 'none'}")
     rows.append(HELP)

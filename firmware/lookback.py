@@ -16,8 +16,8 @@ SLACK_S = 30
 
 @dataclass
 class Waiting:
-    """``muted``: per channel, whether a key silenced the whole block while it was captured. Said one block later, when a
-    release that still bounced in it would be known."""
+    """``muted``: per channel, whether a key silenced the whole block while it was captured. Said one block later,
+    when a release that still bounced in it would be known."""
 
     block: Block
     muted: tuple[bool, ...] = ()

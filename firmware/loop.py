@@ -6,7 +6,7 @@ for a sound device.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Protocol
@@ -18,10 +18,11 @@ from firmware.policy import events as ev
 from firmware.policy.call import Call
 from firmware.policy.gate import would_keep
 from firmware.policy.inputs import Inputs
+from firmware.policy.keyed import KeyedLine
 from firmware.policy.line import Act, DestroyCall, HoldCall, Line, LineSettings, Phase, PlayNotice, StopNotice
 from firmware.policy.line import LatchOptOut as LatchAct
 from firmware.policy.records import GapReason, Outcome
-from firmware.ports import Block, Clock, Codec, CodecState, Pins, Samples, Watchdog
+from firmware.ports import Block, Clock, Codec, CodecState, PacketSource, Pins, Samples, Watchdog
 from firmware.recording import NoticeUsed, Recorder, played_ms
 from firmware.store.commands import (
     Alarm,
@@ -35,6 +36,9 @@ from firmware.store.commands import (
     Report,
 )
 from firmware.units import BLOCK_MS, BLOCK_SAMPLES, US_PER_S
+from firmware.voip.trunk import Trunk
+from firmware.voipfeed import MakeEar, VoipFeed
+from firmware.voipline import VoipLine
 
 BLOCKS_PER_STEP_MAX = 50
 """5 s of audio of one codec in one step: after a stall the keys are read again in between."""
@@ -71,6 +75,17 @@ class Queue(Protocol):
 
 
 @dataclass(frozen=True)
+class VoipWiring:
+    """What passes between trunk and telephones. ``lines``: recorder line of each of the trunk's slots, in their
+    order."""
+
+    port: PacketSource
+    trunk: Trunk
+    lines: tuple[int, ...]
+    make_ear: MakeEar
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the site and the machine fix for a run of the loop."""
 
@@ -96,6 +111,7 @@ class Loop:
         watchdog: Watchdog,
         utc_ms: Callable[[], int],
         told: Callable[[Report], None],
+        voip: VoipWiring | None = None,
     ) -> None:
         self._clock = clock
         self._rigs = rigs
@@ -107,7 +123,10 @@ class Loop:
         self._now_us = clock.mono_us()
         calls = count(1)
         self._look_back_us = max(line.look_back_us for line in settings.lines)
-        self.lines = [Line(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines)]
+        self._wires = {i: Line(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines) if not line.voip}
+        """Lines on two wires, by number; the others are VoIP."""
+        voip_lines = {i: VoipLine(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines) if line.voip}
+        self.lines: list[KeyedLine] = [line for _, line in sorted({**self._wires, **voip_lines}.items())]
         self._rig_of = {line: rig for rig in rigs for line in rig.lines}
         self._inputs = Inputs(len(self.lines), settings.flash_min_ms, settings.flash_max_ms)
         self._recorder = Recorder(writer.submit, self._utc_ms, [line.sense for line in settings.lines])
@@ -117,6 +136,11 @@ class Loop:
         self._playing: dict[int, int] = {}
         self._zero_since: dict[int, int] = {}
         self.set_notice(settings.notice, settings.notice_used)
+        self.voip = None if voip is None else self._feed(voip, voip_lines)
+
+    def _feed(self, voip: VoipWiring, lines: Mapping[int, VoipLine]) -> VoipFeed:
+        slots = {slot: lines[line] for slot, line in enumerate(voip.lines)}
+        return VoipFeed(voip.port, voip.trunk, slots, self._recorder, self.panel, voip.make_ear, self._carry_out)
 
     def set_notice(self, notice: Samples | None, used: NoticeUsed) -> None:
         """A new notice counts from the next call on."""
@@ -124,9 +148,14 @@ class Loop:
         self._recorder.notice = used
 
     @property
+    def now_us(self) -> int:
+        """Monotonic time of the last step."""
+        return self._now_us
+
+    @property
     def idle(self) -> bool:
         """No call on any line, none that waits to be finished, and nobody who could still mean the last one."""
-        return all(line.at_rest(self._now_us) for line in self.lines)
+        return self.voip is None and all(line.at_rest(self._now_us) for line in self._wires.values())
 
     # ---------------------------------------------------------------------------------------- the walk
 
@@ -138,6 +167,8 @@ class Loop:
             self._watch(rig, now)
             for block in rig.codec.drain(BLOCKS_PER_STEP_MAX):
                 self._hear(rig, block)
+        if self.voip is not None:
+            self.voip.step(now)
         self._follow_notices()
         for line in self.lines:
             self._carry_out(line.pass_time(now))
@@ -155,20 +186,20 @@ class Loop:
 
     def _hear(self, rig: Rig, block: Block) -> None:
         rig.delivered_until_mono_us = block.captured_mono_us + BLOCK_MS * 1000
-        listening = [self._listening(self.lines[line]) for line in rig.lines]
+        listening = [self._listening(self._wires[line]) for line in rig.lines]
         heard = rig.ear.hear(block.samples, [block.captured_mono_us] * len(rig.lines), listening)
         for event in sorted(heard, key=lambda event: event.at_mono_us):
             event = _on_line(event, rig.lines)
             if isinstance(event, ev.ChannelQuality):
                 self._measure(event)
-            elif not (self.lines[event.line].settings.sense and isinstance(event, SENSED)):
+            elif not (self._wires[event.line].settings.sense and isinstance(event, SENSED)):
                 self._tell(event)
         newest = rig.lookback.newest
         if newest is not None:
-            newest.muted = tuple(self._muted(self.lines[line], newest.block) for line in rig.lines)
+            newest.muted = tuple(self._muted(self._wires[line], newest.block) for line in rig.lines)
         rig.lookback.push(block)
         for line in rig.lines:
-            self.panel.lines[line].would_keep = self._would_keep(self.lines[line], block)
+            self.panel.lines[line].would_keep = self._would_keep(self._wires[line], block)
 
     def _listening(self, line: Line) -> Listening:
         """Digits and caller ID are not listened for during a payment; digits only where somebody is on the line."""
@@ -189,7 +220,7 @@ class Loop:
                 self.panel.set_fault("CODEC_LOST", line, False)
 
     def _measure(self, quality: ev.ChannelQuality) -> None:
-        line = self.lines[quality.line]
+        line = self._wires[quality.line]
         self.panel.lines[quality.line].level_dbm0 = quality.level_dbm0
         call = line.current
         if call is None or line.phase is not Phase.TALKING:
@@ -207,10 +238,10 @@ class Loop:
 
     def _tell(self, event: ev.Event) -> None:
         self.panel.heard(event)
-        line = self.lines[event.line]
-        on_hook = line.phase in ON_HOOK
-        self._carry_out(line.apply(event))
-        if on_hook and line.phase not in ON_HOOK and line.settings.sense:
+        wires = self._wires.get(event.line)
+        on_hook = wires is not None and wires.phase in ON_HOOK
+        self._carry_out(self.lines[event.line].apply(event))
+        if wires is not None and on_hook and wires.phase not in ON_HOOK and wires.settings.sense:
             rig = self._rig_of[event.line]
             rig.ear.reset(rig.lines.index(event.line))
 
@@ -282,7 +313,7 @@ class Loop:
     def _judge_due(self, rig: Rig, now_us: int) -> None:
         for waiting in rig.lookback.due(now_us):
             for channel, number in enumerate(rig.lines):
-                line = self.lines[number]
+                line = self._wires[number]
                 kept = False
                 for call in line.calls:
                     if call.answered_mono_us is not None:
@@ -305,18 +336,24 @@ class Loop:
             for silence in line.silences()
         )
 
-    def _finish_calls(self, line: Line, now_us: int) -> None:
+    def _finish_calls(self, line: KeyedLine, now_us: int) -> None:
         for call in tuple(line.calls):
-            if call.ended_mono_us is None or now_us - call.ended_mono_us < self._look_back_us + BLOCK_MS * 1000:
-                continue
-            rig = self._rig_of[line.line]
-            late = now_us - call.ended_mono_us < self._look_back_us + CODEC_WAIT_US
-            if rig.lookback.waits_for(call.ended_mono_us) and late:
-                continue
-            outcome = self._recorder.finish(call, line.silences(), self.panel.stops_capture(line.line))
-            line.finished(call)
-            self.outcomes[outcome.value] += 1
-            self.panel.set_fault("CALL_NOT_RECORDED", line.line, outcome is Outcome.FAULT)
+            if call.ended_mono_us is not None and self._all_judged(call, now_us):
+                outcome = self._recorder.finish(call, line.silences(), self.panel.stops_capture(line.line))
+                line.finished(call)
+                self.outcomes[outcome.value] += 1
+                self.panel.set_fault("CALL_NOT_RECORDED", line.line, outcome is Outcome.FAULT)
+
+    def _all_judged(self, call: Call, now_us: int) -> bool:
+        """The look-back has passed since the end, and no sound of the call still waits or is late."""
+        assert call.ended_mono_us is not None
+        if call.line not in self._wires:
+            assert self.voip is not None
+            return self.voip.ready_to_finish(call, now_us, self._look_back_us)
+        since_end = now_us - call.ended_mono_us
+        late = since_end < self._look_back_us + CODEC_WAIT_US
+        waits = self._rig_of[call.line].lookback.waits_for(call.ended_mono_us) and late
+        return since_end >= self._look_back_us + BLOCK_MS * 1000 and not waits
 
     # ------------------------------------------------------------------------------------------ reports
 

@@ -1,13 +1,14 @@
 """The state of keys' lamps, faults and the sounder, per line: fed by the loop with what was measured, shown by
 patterns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from firmware.policy import events as ev
 from firmware.policy.events import Key, Lamp
 from firmware.policy.faults import TABLE, Pattern
+from firmware.policy.keyed import KeyedLine
 from firmware.policy.lamps import LinePanel, Reminder, lit, patterns
-from firmware.policy.line import Line
 from firmware.units import US_PER_S
 
 AFTER_END_US = 10 * US_PER_S
@@ -83,7 +84,7 @@ class Panel:
 
     # --------------------------------------------------------------------------------------------- show
 
-    def show(self, lines: list[Line], now_us: int) -> tuple[dict[tuple[int, Lamp], bool], bool]:
+    def show(self, lines: Sequence[KeyedLine], now_us: int) -> tuple[dict[tuple[int, Lamp], bool], bool]:
         lamps: dict[tuple[int, Lamp], bool] = {}
         sounder = False
         for line in lines:
@@ -100,13 +101,13 @@ class Panel:
             )
             for lamp, pattern in patterns(shown, self.faults(line.line), self.stick).items():
                 lamps[line.line, lamp] = lit(pattern, now_us)
-            sounder |= line.current is not None and self._reminder.sounds(payment, now_us)
+            sounder |= line.busy and self._reminder.sounds(payment, now_us)
         return lamps, sounder
 
-    def _expire(self, state: LineLamps, line: Line, now_us: int) -> None:
-        if line.current is not None and state.opt_out is Pattern.STEADY:
+    def _expire(self, state: LineLamps, line: KeyedLine, now_us: int) -> None:
+        if line.busy and state.opt_out is Pattern.STEADY:
             state.opt_out_until = now_us + AFTER_END_US
-        if line.current is not None and state.keep is Pattern.STEADY:
+        if line.busy and state.keep is Pattern.STEADY:
             state.keep_until = now_us + AFTER_END_US
         if state.opt_out_until is not None and now_us >= state.opt_out_until:
             state.opt_out, state.opt_out_until = Pattern.OFF, None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firmware.policy import ledger
 from firmware.policy.call import Call
@@ -26,6 +27,7 @@ from firmware.policy.records import (
 from firmware.ports import Block
 from firmware.store.commands import AppendAudio, AppendGap, CloseCall, Command, KeepCall, OpenCall, WriteRow
 from firmware.units import MS_PER_S, SAMPLE_RATE_HZ, SAMPLE_US
+from firmware.voip.output import MediaPiece
 
 PAYMENT_PRESSES_MAX = 64
 
@@ -54,6 +56,8 @@ class _Recording:
     """Position of the answer on the codec's sample axis."""
     next_sample: int = 0
     """Everything before it has been judged, from the answer on."""
+    codec: AudioCodec | None = None
+    channels: int = 1
     opened: bool = False
     keep_wanted: bool = False
     gap: tuple[GapReason, int, int] | None = None
@@ -62,6 +66,17 @@ class _Recording:
     lost_samples: int = 0
     reasons: set[GapReason] = field(default_factory=set)
     meter: _Meter = field(default_factory=_Meter)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Sound to be judged: positions from the answer; ``cut`` gives what is stored of samples [start, stop) of it."""
+
+    first_sample: int
+    samples: int
+    captured_mono_us: int
+    cut: Callable[[int, int], NDArray[np.int16] | bytes]
+    codec: AudioCodec | None = None
 
 
 class Recorder:
@@ -79,28 +94,49 @@ class Recorder:
     def take(self, call: Call, silences: Sequence[Silence], fault: bool, block: Block, channel: int) -> bool:
         """Judge one block for one call and hand on what follows from it. Returns whether anything was kept."""
         recording = self._of(call)
-        samples = block.samples.shape[1]
         if recording.answer_sample is None:
-            answered = call.answered_mono_us
-            assert answered is not None
-            recording.answer_sample = block.first_sample - (block.captured_mono_us - answered) // SAMPLE_US
-        position = block.first_sample - recording.answer_sample
-        self._judge_missing(recording, silences, fault, position, block.captured_mono_us)
-        spans = judge(call.view(), silences, fault, block.captured_mono_us, samples)
+            assert call.answered_mono_us is not None
+            since_answer = (block.captured_mono_us - call.answered_mono_us) // SAMPLE_US
+            recording.answer_sample = block.first_sample - since_answer
+        sound = block.samples[channel : channel + 1]
+        stretch = _Stretch(
+            block.first_sample - recording.answer_sample,
+            sound.shape[1],
+            block.captured_mono_us,
+            lambda start, stop: np.ascontiguousarray(sound[:, start:stop]),
+        )
+        return self._take(recording, silences, fault, stretch)
+
+    def take_piece(self, call: Call, silences: Sequence[Silence], fault: bool, piece: MediaPiece) -> bool:
+        """The same for a piece of a VoIP call, whose bytes are kept as they came."""
+        recording = self._of(call)
+        stretch = _Stretch(
+            piece.first_sample,
+            piece.samples,
+            piece.at_mono_us,
+            lambda start, stop: cut(piece, start, stop),
+            piece.codec,
+        )
+        recording.codec, recording.channels = recording.codec or piece.codec, 2
+        return self._take(recording, silences, fault, stretch)
+
+    def _take(self, recording: _Recording, silences: Sequence[Silence], fault: bool, sound: _Stretch) -> bool:
+        self._judge_missing(recording, silences, fault, sound.first_sample, sound.captured_mono_us)
+        spans = judge(recording.call.view(), silences, fault, sound.captured_mono_us, sound.samples)
         for span in spans:
-            self._span(recording, span, position, block, channel)
-        recording.next_sample = position + samples
+            self._span(recording, span, sound)
+        recording.next_sample = sound.first_sample + sound.samples
         return any(span.keep for span in spans)
 
-    def _span(self, recording: _Recording, span: Span, position: int, block: Block, channel: int) -> None:
-        first, count = position + span.start, span.stop - span.start
+    def _span(self, recording: _Recording, span: Span, sound: _Stretch) -> None:
+        first, count = sound.first_sample + span.start, span.stop - span.start
         if span.reason is not None:
             self._gap(recording, span.reason, first, count)
             return
         self._hand_on_gap(recording)
         self._open(recording)
-        audio = np.ascontiguousarray(block.samples[channel : channel + 1, span.start : span.stop])
-        self._submit(AppendAudio(recording.call.call, first, count, audio))
+        payload = sound.cut(span.start, span.stop)
+        self._submit(AppendAudio(recording.call.call, first, count, payload, sound.codec))
         recording.kept_samples += count
 
     def _judge_missing(
@@ -143,7 +179,9 @@ class Recorder:
         call = recording.call
         assert call.answered_mono_us is not None
         meta = self._meta(recording, ended=Ended.POWER_CUT, ended_mono_us=call.answered_mono_us)
-        self._submit(OpenCall(call.call, call.line, self._utc_ms(call.answered_mono_us), meta, AudioCodec.FLAC))
+        codec = recording.codec or AudioCodec.FLAC
+        opened_utc_ms = self._utc_ms(call.answered_mono_us)
+        self._submit(OpenCall(call.call, call.line, opened_utc_ms, meta, codec, recording.channels))
         if recording.keep_wanted:
             self._submit(KeepCall(call.line, call.call))
 
@@ -190,6 +228,8 @@ class Recorder:
     def _length(self, call: Call) -> int:
         assert call.ended_mono_us is not None
         assert call.answered_mono_us is not None
+        if call.samples is not None:
+            return call.samples
         return (call.ended_mono_us - call.answered_mono_us) // SAMPLE_US
 
     def _meta(self, recording: _Recording, *, ended: Ended, ended_mono_us: int) -> CallMeta:
@@ -208,7 +248,7 @@ class Recorder:
             answered_utc_ms=self._utc_ms(answered),
             ended_utc_ms=self._utc_ms(ended_mono_us),
             ended=ended,
-            samples=(ended_mono_us - answered) // SAMPLE_US,
+            samples=0 if ended is Ended.POWER_CUT else self._length(call),
             quality=_quality(recording),
             caller_id=_caller_id(call),
             payment_presses_ms=tuple(
@@ -250,3 +290,22 @@ def _caller_id(call: Call) -> dict[str, str]:
 
 def played_ms(samples: int) -> int:
     return samples * MS_PER_S // SAMPLE_RATE_HZ
+
+
+def cut(piece: MediaPiece, start: int, stop: int) -> NDArray[np.int16] | bytes:
+    """Samples [start, stop) of a piece: a slice of its codec bytes (two channels, byte by byte), or of linear samples.
+
+    Linear audio at 16 kHz is kept at the line's 8 kHz: two neighbours become their mean. No telephone provider offers
+    L16.
+    """
+    payload = piece.payload
+    assert payload is not None
+    if isinstance(payload, bytes):
+        return payload[2 * start : 2 * stop]
+    per_sample = payload.shape[1] // piece.samples
+    part = payload[:, start * per_sample : stop * per_sample]
+    if per_sample == 1:
+        return np.ascontiguousarray(part)
+    means = part.reshape(2, stop - start, per_sample).mean(axis=2)
+    rounded: NDArray[np.int16] = np.rint(means).astype(np.int16)
+    return rounded

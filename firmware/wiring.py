@@ -12,7 +12,7 @@ from firmware.config import ConfigError, Machine
 from firmware.evidence.courier import InlineCourier, ThreadCourier
 from firmware.evidence.pack import PACK_FILE
 from firmware.policy.events import Edge, Lamp
-from firmware.ports import ErasableMemory, Pins, Stick
+from firmware.ports import ErasableMemory, PacketSource, Pins, Stick
 from firmware.provision import enrol, provision
 from firmware.store.errors import AlreadyProvisioned, NotProvisioned
 from firmware.store.vault import Vault, VaultParts
@@ -24,9 +24,13 @@ from hw.disk import DirectoryDisk
 from hw.flac import FlacEncoder
 from hw.gpio import GpioPins
 from hw.lockdown import harden
+from hw.netport import NetPort
 from hw.nvmem import FileMemory, NvmemMemory
+from hw.pcap import START_MONO_US, CaptureFile
 from hw.pinmap import DEFAULT_PINS
 from hw.remotestick import RemoteStick
+from hw.sim.clock import SimClock, SimRtc
+from hw.sim.paced import PacedPackets
 from hw.sim.stage import Stage
 from hw.usbstick import UsbStick
 from hw.wav import read_notice
@@ -54,12 +58,10 @@ class NoPins:
     def close(self) -> None: ...
 
 
-class Simulated:
-    """A stage and the vault's ports on it."""
+class _Unreal:
+    """What every simulated recorder shares: a state directory that is marked as such."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.parts = VaultParts(stage.disk, stage.memory, stage.clock, stage.rtc, os.urandom, FlacEncoder())
+    parts: VaultParts
 
     def provision(self, pack: Path, ring_bytes: int) -> None:
         """At the first start only; a state that is provisioned already is left as it is."""
@@ -77,6 +79,14 @@ class Simulated:
             return
         enrol(Vault.open(self.parts, simulation=True), stick)
 
+
+class Simulated(_Unreal):
+    """A stage and the vault's ports on it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.parts = VaultParts(stage.disk, stage.memory, stage.clock, stage.rtc, os.urandom, FlacEncoder())
+
     def devices(self) -> Devices:
         """Opened anew at each boot of the simulated machine."""
         stage = self.stage
@@ -88,6 +98,22 @@ class Simulated:
             read_notice=read_notice,
             courier=InlineCourier(),
         )
+
+
+class Replayed(_Unreal):
+    """A capture file, on its own time."""
+
+    def __init__(self, capture: CaptureFile, state: Path) -> None:
+        self._capture = capture
+        origin_utc_ms = (capture.origin_utc_us - START_MONO_US) // 1000
+        self.clock = SimClock(origin_utc_ms)
+        state.mkdir(parents=True, exist_ok=True)
+        memory = FileMemory(state / "memory", create=True)
+        self.parts = VaultParts(DirectoryDisk(state), memory, self.clock, SimRtc(self.clock), os.urandom, FlacEncoder())
+
+    def devices(self) -> Devices:
+        packets = PacedPackets(self._capture, self.clock)
+        return Devices(self.clock, [], NoPins(), NoWatchdog(), read_notice, InlineCourier(), packets)
 
 
 class Real:
@@ -111,13 +137,19 @@ class Real:
         self._stick: Stick | None = None
 
     def devices(self) -> Devices:
-        if not self._machine.codecs:
+        packets = self._packets()
+        if not self._machine.codecs and packets is None:
             raise ConfigError("tacet.toml has no [[codec]]; name the sound adapter of each line.")
         codecs = [
             Attached(PortAudioCodec(self.clock, codec.device, codec.rate_hz, len(codec.lines)), codec.lines)
             for codec in self._machine.codecs
         ]
-        return Devices(self.clock, codecs, self._pins, self.watchdog, read_notice, ThreadCourier(self.clock))
+        courier = ThreadCourier(self.clock)
+        return Devices(self.clock, codecs, self._pins, self.watchdog, read_notice, courier, packets)
+
+    def _packets(self) -> PacketSource | None:
+        trunk, inside = self._machine.of("voip", "trunk_interface"), self._machine.of("voip", "inside_interface")
+        return NetPort(trunk, inside) if trunk and inside else None
 
     @property
     def metrics_path(self) -> Path | None:

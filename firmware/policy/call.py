@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from firmware.policy.events import Absence, CallerIdHeard
 from firmware.policy.gate import CallView, Silence
-from firmware.policy.records import Direction, Ended, GapReason
+from firmware.policy.records import Direction, Ended, GapReason, Outcome
 
 
 @dataclass
@@ -27,7 +27,10 @@ class Call:
     notice_played_ms: int = 0
     notice_source: str = "appliance"
     notice_offset_ms: int | None = None
-    dialled: bool = False
+    samples: int | None = None
+    """From the answer to the end, where whoever delivers the sound counts them itself (VoIP)."""
+    not_recordable: Outcome | None = None
+    """There was nothing that could be recorded, and why (VoIP: encrypted, or a fault)."""
     caller_id: CallerIdHeard | None = field(default=None, repr=False)
     evidence: list[tuple[str, int]] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)

@@ -197,6 +197,12 @@ TABLE: dict[str, Fault] = {
             "Limit the trunk to G.711 or G.722.",
         ),
         _alarm(
+            "PACKETS_DROPPED",
+            "The recorder could not take every packet.",
+            "What was lost is a gap in the recording.",
+            "If it repeats, use fewer lines on this recorder.",
+        ),
+        _alarm(
             "ROLLBACK",
             "The card holds an older state than the memory knows.",
             "Nothing was changed.",

@@ -34,6 +34,7 @@ class LineSettings:
     an ear."""
     upstream_claim_suffices: bool = False
     payment_latching: bool = False
+    voip: bool = False
     sense: bool = True
     """False: no loop is sensed; off-hook and on-hook come from what is heard, and an end tone ends the call."""
 
@@ -91,6 +92,18 @@ class KeyedLine:
     def finished(self, call: Call) -> None:
         """The recorder has written the call's row: only OPT-OUT and KEEP may still reach it."""
         self.calls.remove(call)
+
+    def apply(self, event: ev.Event) -> list[Act]:
+        raise AssertionError("a line hears events")
+
+    def pass_time(self, now_mono_us: int) -> list[Act]:
+        """What time alone decides."""
+        raise AssertionError("a line knows time")
+
+    @property
+    def state(self) -> str:
+        """One word for people."""
+        raise AssertionError("a line has a state")
 
     @property
     def busy(self) -> bool:

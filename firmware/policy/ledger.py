@@ -20,6 +20,8 @@ TECHNICAL = frozenset({GapReason.FAULT, GapReason.LOST_SAMPLES})
 def outcome(call: Call, kept: Kept) -> Outcome:
     if call.opted_out:
         return Outcome.OPTED_OUT
+    if call.not_recordable is not None and not kept.samples:
+        return call.not_recordable
     if call.direction is Direction.OUTBOUND:
         return Outcome.OUTBOUND
     if call.direction is Direction.CONSULT:

@@ -81,6 +81,10 @@ class Line(KeyedLine):
         handler = TABLE.get((self.phase, type(event))) or ANY_PHASE.get(type(event))
         return list(handler(self, event)) if handler else []
 
+    @property
+    def state(self) -> str:
+        return self.phase.value
+
     def pass_time(self, now_mono_us: int) -> list[Act]:
         latch_us = self.settings.ring_latch_us + (0 if self.settings.sense else HEARD_LATE_US)
         if self.phase is Phase.RINGING and now_mono_us - self._last_ring_mono_us > latch_us:

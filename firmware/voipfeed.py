@@ -1,0 +1,193 @@
+"""The VoIP side of the loop: packets → trunk → lines; pieces wait out the look-back, then the same gate and the same
+recorder.
+
+port.drain → Trunk.hear → calls, holds, facts to the lines; pieces to the ear and the queue → gate.judge → vault
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from firmware.dsp.ear import Ear, Listening
+from firmware.panel import Panel
+from firmware.policy.call import Call
+from firmware.policy.events import CallerIdHeard, ChannelQuality, DigitHeard, NoticeMatched, OptOutKeyHeard
+from firmware.policy.gate import would_keep
+from firmware.policy.keyed import Act
+from firmware.policy.records import Direction
+from firmware.ports import PacketSource
+from firmware.recording import Recorder
+from firmware.units import SAMPLE_US, US_PER_S
+from firmware.voip import output as vo
+from firmware.voip.audio import linear
+from firmware.voip.trunk import Trunk
+from firmware.voipline import VoipLine, on_line
+
+PACKETS_PER_STEP_MAX = 20_000
+"""4 s of 50 calls both ways at 50 packets a second: after a stall the keys are read again in between."""
+
+PIECES_MAX = 64 * 10 * 60
+"""64 calls' pieces of 100 ms for a minute."""
+
+REORDER_US = 2 * US_PER_S
+"""The trunk holds a stretch back for up to 1 s for late packets; a finished call waits for its last piece."""
+
+MakeEar = Callable[[], Ear]
+
+
+@dataclass
+class _Live:
+    line: VoipLine
+    call: Call
+    ear: Ear | None = None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    call: Call
+    line: VoipLine
+    piece: vo.MediaPiece
+
+    @property
+    def ends_mono_us(self) -> int:
+        return self.piece.at_mono_us + self.piece.samples * SAMPLE_US
+
+
+class VoipFeed:
+    """``slots``: the trunk's line numbers to the recorder's lines. ``make_ear``: for two channels (caller, agent)."""
+
+    def __init__(
+        self,
+        port: PacketSource,
+        trunk: Trunk,
+        slots: Mapping[int, VoipLine],
+        recorder: Recorder,
+        panel: Panel,
+        make_ear: MakeEar,
+        carry_out: Callable[[Sequence[Act]], None],
+    ) -> None:
+        self.port = port
+        self._trunk = trunk
+        self._slots = slots
+        self._recorder = recorder
+        self._panel = panel
+        self._make_ear = make_ear
+        self._carry_out = carry_out
+        self._live: dict[int, _Live] = {}
+        self._queue: deque[_Waiting] = deque()
+        self._dropped = 0
+
+    def step(self, now_us: int) -> None:
+        for packet in self.port.drain(PACKETS_PER_STEP_MAX):
+            for told in self._trunk.hear(packet):
+                self._told(told)
+        for told in self._trunk.tick(now_us):
+            self._told(told)
+        dropped = self.port.dropped()
+        self._panel.set_fault("PACKETS_DROPPED", None, dropped > self._dropped)
+        self._dropped = dropped
+        self._judge_due(now_us)
+
+    def close(self, now_us: int) -> None:
+        """The capture is over: every call that still runs ends here."""
+        for told in self._trunk.close(now_us):
+            self._told(told)
+
+    def ready_to_finish(self, call: Call, now_us: int, look_back_us: int) -> bool:
+        assert call.ended_mono_us is not None
+        waits = any(waiting.call is call for waiting in self._queue)
+        return not waits and now_us - call.ended_mono_us >= look_back_us + REORDER_US
+
+    # ------------------------------------------------------------------------------------- what the trunk says
+
+    def _told(self, told: vo.VoipOutput) -> None:
+        if isinstance(told, vo.MediaPiece):
+            self._piece(told)
+        elif isinstance(told, vo.CallStarted):
+            line = self._slots[told.line]
+            self._live[told.call] = _Live(line, line.started(told))
+        elif isinstance(told, vo.CallAnswered):
+            self._answered(told)
+        elif isinstance(told, vo.Heard):
+            live = self._live[told.call]
+            self._carry_out(live.line.heard(live.call, on_line(told.event, live.line.line)))
+        elif isinstance(told, vo.HoldStarted | vo.HoldEnded):
+            self._live[told.call].line.hold(self._live[told.call].call, told)
+        elif isinstance(told, vo.Transferred):
+            self._live[told.call].call.saw("transferred", told.at_mono_us)
+        elif isinstance(told, vo.CallEnded):
+            live = self._live.pop(told.call)
+            self._carry_out(live.line.ended(live.call, told))
+            self._panel.set_fault("ONE_SIDED", live.line.line, False)
+        else:
+            self._alarm(told)
+
+    def _answered(self, told: vo.CallAnswered) -> None:
+        """The agent who answered decides which line it is."""
+        live = self._live[told.call]
+        line = self._slots[told.line]
+        if line is not live.line:
+            live.line.calls.remove(live.call)
+            line.calls.append(live.call)
+            live.call.line, live.line = line.line, line
+        line.answered(live.call, told)
+        if live.call.direction is Direction.INBOUND:
+            live.ear = self._make_ear()
+
+    def _alarm(self, told: vo.Encrypted | vo.NotRecordableCodec | vo.RtpWithoutDialog | vo.MediaMissing) -> None:
+        line = self._slots[told.line].line if told.line is not None else None
+        if isinstance(told, vo.Encrypted):
+            self._panel.set_fault("ENCRYPTED_CALL", line, True)
+        elif isinstance(told, vo.NotRecordableCodec):
+            self._panel.set_fault("CODEC_NOT_RECORDABLE", line, True)
+        elif isinstance(told, vo.MediaMissing):
+            self._panel.set_fault("DEAD_CHANNEL" if told.channel is None else "ONE_SIDED", line, True)
+
+    # ----------------------------------------------------------------------------------------------- pieces
+
+    def _piece(self, piece: vo.MediaPiece) -> None:
+        live = self._live[piece.call]
+        if piece.payload is None:
+            live.line.not_delivered(live.call, piece)
+            return
+        if live.ear is not None:
+            self._listen(live, live.ear, piece)
+        if len(self._queue) == PIECES_MAX:
+            self._queue.popleft()
+        self._queue.append(_Waiting(live.call, live.line, piece))
+        line = live.line
+        fault = self._panel.stops_capture(line.line)
+        self._panel.lines[line.line].would_keep = would_keep(
+            [live.call.view()], line.silences(), fault, piece.at_mono_us, piece.samples
+        )
+
+    def _listen(self, live: _Live, ear: Ear, piece: vo.MediaPiece) -> None:
+        """Keys that are pressed in the audio itself, the caller's opt-out key, and the site's notice."""
+        sound = linear(piece)
+        if sound.shape[1] != piece.samples:
+            sound = np.ascontiguousarray(sound[:, :: sound.shape[1] // piece.samples])
+        digits = live.line.privacy.payment_since_mono_us is None
+        listening = [Listening(digits=digits, caller_id=False)] * 2
+        for event in ear.hear(sound, [piece.at_mono_us] * 2, listening):
+            if isinstance(event, DigitHeard | OptOutKeyHeard | NoticeMatched):
+                self._carry_out(live.line.heard(live.call, on_line(event, live.line.line)))
+            elif isinstance(event, ChannelQuality) and event.line == 0:
+                self._panel.lines[live.line.line].level_dbm0 = event.level_dbm0
+                self._recorder.measured(
+                    live.call, event.level_dbm0, event.noise_dbm0, event.clipped_samples, event.silent
+                )
+            else:
+                assert not isinstance(event, CallerIdHeard)
+
+    def _judge_due(self, now_us: int) -> None:
+        while self._queue:
+            waiting = self._queue[0]
+            line = waiting.line
+            if waiting.ends_mono_us + line.settings.look_back_us > now_us:
+                return
+            self._queue.popleft()
+            fault = self._panel.stops_capture(line.line)
+            kept = self._recorder.take_piece(waiting.call, line.silences(), fault, waiting.piece)
+            self._panel.lines[line.line].keeping = kept
