@@ -20,8 +20,8 @@ BOOT_S_MAX = 180
 """17 to 23 s were measured on an idle machine; this one may be busy."""
 MEMORY_MIB = 1024
 SPEED_SHIFT = 1
-"""The machine executes 2**-shift instructions per nanosecond of its own time (500 million a second), and its clock waits
-for them: a busy host makes the test longer, never the machine's sound card late. Idle time is skipped."""
+"""The machine executes 2**-shift instructions per nanosecond of its own time (500 million a second), and its clock
+waits for them: a busy host makes the test longer, never the machine's sound card late. Idle time is skipped."""
 
 
 class MachineError(Exception):

@@ -1,7 +1,7 @@
 """A telephone call for the emulated machine: contacts by gpio-sim, the line's sound through the loop sound card.
 
-Usage: call.py SEED SECONDS [TIME PIN close|open]...   times in seconds after the answer. The sound is white noise made from
-the seed: 8000 numbers a second, each held for six samples at 48 kHz (``sound`` is imported by the test, too).
+Usage: call.py SEED SECONDS [TIME PIN close|open]...   times in seconds after the answer. The sound is white noise made
+from the seed: 8000 numbers a second, each held for six samples at 48 kHz (the test imports ``sound``, too).
 """
 
 import subprocess
