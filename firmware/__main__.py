@@ -23,7 +23,7 @@ from firmware.replay import replay
 from firmware.simulate import Nobody, Watcher, play
 from firmware.store.errors import NoRoot, NotProvisioned, VaultError, WrongKind
 from firmware.store.vault import Vault
-from firmware.wiring import Real, Replayed, Simulated
+from firmware.wiring import Real, Replayed, Simulated, site_of
 from hw.codec import CodecMissing, CodecRefused
 from hw.disk import DirectoryDisk
 from hw.gpio import PinsMissing
@@ -143,8 +143,9 @@ def _replay(given: argparse.Namespace) -> int:
 def _ledger(given: argparse.Namespace) -> int:
     if not (given.state / "identity").is_file():
         raise NotProvisioned()
-    rows = ledgertable.rows(Vault.read_ledger(DirectoryDisk(given.state)), [])
-    print(json.dumps(rows, indent=1) if given.json else ledgertable.table(rows))
+    site = site_of(given.state)
+    rows = ledgertable.rows(Vault.read_ledger(DirectoryDisk(given.state)), [line.name for line in site.lines])
+    print(json.dumps(rows, indent=1) if given.json else ledgertable.table(rows, site.of("site", "timezone")))
     return OK
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from firmware import selftest
 from firmware.appliance import Attached, Devices, read_site_facts
-from firmware.config import ConfigError, Machine
+from firmware.config import ConfigError, Machine, Site, parse_site
 from firmware.evidence.courier import InlineCourier, ThreadCourier
 from firmware.evidence.pack import PACK_FILE
+from firmware.evidence.site import SITE_DOCUMENT
 from firmware.policy.events import Edge, Lamp
 from firmware.ports import ErasableMemory, PacketSource, Pins, Stick
 from firmware.provision import enrol, provision
-from firmware.store.errors import AlreadyProvisioned, NotProvisioned
+from firmware.store.errors import AlreadyProvisioned, NoRoot, NotProvisioned
 from firmware.store.vault import Vault, VaultParts
 from hw import boardfacts
 from hw.board import SystemdWatchdog
@@ -253,3 +254,16 @@ def _board() -> selftest.BoardFacts:
             for seat in boardfacts.usb_seats()
         ],
     )
+
+
+def site_of(state: Path) -> Site:
+    """The settings in a state directory that nobody has open; the defaults where they cannot be read from there."""
+    clock = SimClock(0)
+    try:
+        parts = VaultParts(
+            DirectoryDisk(state), FileMemory(state / "memory"), clock, SimRtc(clock), os.urandom, FlacEncoder()
+        )
+        document = Vault.read_document(parts, SITE_DOCUMENT)
+    except (OSError, NoRoot):
+        document = None
+    return parse_site(document.decode("utf-8") if document is not None else "")

@@ -65,6 +65,14 @@ def open_core(parts: VaultParts, *, simulation: bool) -> Core:
     return core
 
 
+def look(parts: VaultParts) -> Core:
+    """A vault that nobody has open, to read from: nothing is recovered and nothing is changed. Raises as
+    ``open_core``."""
+    who = identity.read(parts.disk)
+    found = _table_in_force(parts, who)
+    return Core(parts, who, found.table, digest(found.used))
+
+
 # ---------------------------------------------------------------------------------------------------- slots and table
 
 

@@ -174,8 +174,9 @@ class Vault:
         payload: NDArray[int16] | bytes,
         codec: AudioCodec | None = None,
     ) -> int | None:
-        """int16 [channels, n] (FLAC) or codec bytes, at most 2 s; ``codec`` None: the call's. Returns the sample through which the call is durable
-        where a frame was sealed. Raises Refused (``not_kept``), RingFull, CardFailed, ErasureUnconfirmed."""
+        """int16 [channels, n] (FLAC) or codec bytes, at most 2 s; ``codec`` None: the call's. Returns the sample
+        through which the call is durable where a frame was sealed. Raises Refused (``not_kept``), RingFull,
+        CardFailed, ErasureUnconfirmed."""
         return recording.append_audio(self._core, call_id, first_sample, samples, payload, codec)
 
     def append_gap(self, call_id: bytes, first_sample: int, samples: int, reason: GapReason) -> int | None:
@@ -362,6 +363,11 @@ class Vault:
         """The ledger of a card that nobody has open, without its keys: the log is in clear. Signatures are not checked.
         Raises NotProvisioned, IdentityDamaged, OSError."""
         return ledger.rows(read_everything(disk, identity.read(disk)))
+
+    @classmethod
+    def read_document(cls, parts: VaultParts, name: str) -> bytes | None:
+        """A document of a vault that nobody has open; nothing is changed. Raises NotProvisioned, NoRoot, OSError."""
+        return documents.get(recover.look(parts), name)
 
     def health(self) -> Mapping[str, int | str]:
         return forecast.health(self._core)

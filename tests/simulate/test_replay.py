@@ -1,0 +1,143 @@
+"""A captured VoIP call from the file to the exported sound: the same gate, the same vault, the same desk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from firmware.__main__ import SETTINGS, TAPE
+from firmware.__main__ import main as firmware
+from firmware.policy.events import Packet, Port
+from firmware.voip.audio import ALAW
+from tests.simulate.kit import Kit, contains
+from tests.voip.capture import write
+from tests.voip.wire import CALLER, DDI, SBC, Dialogue, Voice, Wire, talk
+
+START_US = 1_772_442_000_000_000
+"""2026-03-02T09:00:00Z, the day that the kit's orders cover."""
+
+SITE = f"""
+[gate]
+look_back_s = 2
+[notice]
+source = "upstream"
+upstream_claim_suffices = SUFFICES
+[voip]
+ddi_list = ["{DDI}"]
+peers = ["{SBC}"]
+[[line]]
+name = "desk1"
+kind = "voip"
+"""
+
+
+def kit_for(tmp_path: Path, suffices: str = "true") -> Kit:
+    return Kit(tmp_path / "kit", SITE.replace("SUFFICES", suffices))
+
+
+def captured(kit: Kit, wire: Wire) -> Path:
+    path = kit.root / "trunk.pcapng"
+    first = wire.packets[0].at_mono_us
+    write(path, [Packet(p.port, p.at_mono_us - first + START_US, p.data) for p in wire.packets])
+    return path
+
+
+def replay(kit: Kit, wire: Wire, code: int = 0) -> None:
+    words = ["replay", str(captured(kit, wire)), "--state", str(kit.state), "--provision", str(kit.pack)]
+    assert firmware(words) == code
+
+
+def call(wire: Wire, milliseconds: int = 4000) -> tuple[Voice, Voice]:
+    dialogue = Dialogue(wire)
+    dialogue.establish()
+    caller, agent = Voice(dialogue, Port.TRUNK, 1, ssrc=1), Voice(dialogue, Port.INSIDE, 2, ssrc=2)
+    talk(wire, milliseconds, caller, agent)
+    dialogue.bye()
+    wire.wait(500)
+    return caller, agent
+
+
+def export(kit: Kit, capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    stick = kit.new_stick()
+    _visit(kit, stick)
+    kit.take_in(stick)
+    return kit.calls(capsys)
+
+
+def _visit(kit: Kit, stick: Path) -> None:
+    """The stick is plugged into the recorder the capture was replayed on."""
+    import os
+
+    from firmware.appliance import read_site_facts
+    from firmware.evidence.courier import InlineCourier
+    from firmware.evidence.visit import visit
+    from firmware.store.vault import Vault, VaultParts
+    from hw.disk import DirectoryDisk
+    from hw.flac import FlacEncoder
+    from hw.nvmem import FileMemory
+    from hw.sim.clock import SimClock, SimRtc
+    from hw.usbstick import UsbStick
+
+    clock = SimClock(START_US // 1000 + 3_600_000)
+    parts = VaultParts(
+        DirectoryDisk(kit.state), FileMemory(kit.state / "memory"), clock, SimRtc(clock), os.urandom, FlacEncoder()
+    )
+    vault = Vault.open(parts, simulation=True)
+    for _ in visit(vault, UsbStick(str(stick)), read_site_facts, InlineCourier()):
+        pass
+
+
+def test_a_captured_call_is_kept_as_it_came_and_heard_at_the_desk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = kit_for(tmp_path)
+    wire = Wire()
+    caller, agent = call(wire)
+    replay(kit, wire)
+    [row] = kit.ledger(capsys)
+    assert (row["outcome"], row["rule"], row["line"]) == ("recorded", "trunk_invite_ddi", "desk1")
+    [found] = export(kit, capsys)
+    assert found["number"] == CALLER
+    heard = kit.wav(str(found["id"]))
+    both = [ALAW[np.frombuffer(bytes(voice.sent), np.uint8)].astype(np.int32) for voice in (caller, agent)]
+    expected = np.clip(both[0] + both[1], -32768, 32767)
+    start = len(heard) - len(expected)
+    assert np.array_equal(heard[start:], expected), "both sides together, as they came"
+    assert contains(kit.state, [bytes(caller.sent[800:832]), bytes(agent.sent[800:832])]) == []
+
+
+def test_without_the_notice_heard_a_claim_alone_does_not_suffice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = kit_for(tmp_path, "false")
+    wire = Wire()
+    call(wire)
+    replay(kit, wire)
+    assert [row["outcome"] for row in kit.ledger(capsys)] == ["notice_not_completed"]
+
+
+def test_an_outbound_call_has_its_row_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_for(tmp_path)
+    wire = Wire()
+    dialogue = Dialogue(wire, side=Port.INSIDE)
+    dialogue.establish()
+    talk(wire, 3000, Voice(dialogue, Port.TRUNK, 1, ssrc=1), Voice(dialogue, Port.INSIDE, 2, ssrc=2))
+    dialogue.bye()
+    wire.wait(500)
+    replay(kit, wire)
+    assert [(row["outcome"], row["rule"]) for row in kit.ledger(capsys)] == [("outbound", "inside_invite")]
+    assert export(kit, capsys) == []
+
+
+def test_a_capture_for_a_site_without_voip_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = Kit(tmp_path / "kit")
+    wire = Wire()
+    call(wire, 100)
+    replay(kit, wire, code=SETTINGS)
+
+
+def test_a_file_that_is_no_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_for(tmp_path)
+    (kit.root / "no.pcapng").write_bytes(b"no capture at all")
+    words = ["replay", str(kit.root / "no.pcapng"), "--state", str(kit.state), "--provision", str(kit.pack)]
+    assert firmware(words) == TAPE
