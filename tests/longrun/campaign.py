@@ -3,11 +3,12 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from tests.longrun.explore import Effort, Explorer, Tally
 from tests.longrun.quick import remembering
 from tests.longrun.stories import random_story
-from tests.longrun.workloads import ALL, SKIP, Workload
+from tests.longrun.workloads import ALL, DEEP, SKIP, Workload
 from tests.longrun.world import Site, World
 
 
@@ -44,6 +45,8 @@ def _run(
     name: str, workload: Workload, site: Site, seed: str, effort: Effort, tally: Tally, states: int | None
 ) -> None:
     world = World(seed, site)
+    if name in DEEP:
+        effort = replace(effort, deep_every=1)
     explorer = Explorer(world, effort, seed, tally)
     for operation in workload(world):
         if operation == SKIP:

@@ -87,7 +87,6 @@ class Examiner:
             self._boot(found, promise, salt)
             if found.vault is not None:
                 self._judge(found, promise)
-        disk.on_read = None
         return found
 
     @contextmanager
@@ -119,7 +118,7 @@ class Examiner:
 
     # ------------------------------------------------------------------------------------- what costs a second boot
 
-    def deepen(self, found: Examined, promise: Promise, salt: str, rng: random.Random) -> None:
+    def deepen(self, found: Examined, promise: Promise, salt: str, rng: random.Random | None) -> None:
         """I23 (a second boot rebuilds the same state, also with one mirror spoilt: I1) and life after recovery: calls,
         an opt-out, a tick, all overwriting."""
         assert found.vault is not None
@@ -129,7 +128,9 @@ class Examiner:
                 [], SimDisk(found.disk.image()), found.memory, found.registry, _clock(promise, 2 * self.off_ms)
             )
             again.memory.history = again.disk.history  # type: ignore[assignment]
-            spoil_a_mirror(again.disk, rng)
+            again.disk.on_read = found.disk.on_read
+            if rng is not None:
+                spoil(again.disk, rng.choice((None, *MIRRORED)), rng.choice("ab"))
             self._boot(again, promise, salt + "/again")
             found.violations += [f"second boot: {text}" for text in again.violations]
             if again.vault is None:
@@ -308,14 +309,14 @@ def live_on(world: World, vault: Vault, clock: SimClock) -> bytes:
     return ids[0]
 
 
-def spoil_a_mirror(disk: SimDisk, rng: random.Random) -> None:
-    """The fault model allows one bad copy: nothing at all, or garbage over one file of a pair."""
-    stem, mirror = rng.choice(("", "kt0", "kt1", "bags", "audit", "epochs")), rng.choice("ab")
-    if not stem:
-        return
-    name = f"{stem}.{mirror}"
-    span = min(disk.size(name), 64 * 1024)
-    disk.corrupt(name, 0, rng.randbytes(64) * (span // 64))
+MIRRORED = ("kt0", "kt1", "bags", "audit", "epochs", "documents")
+
+
+def spoil(disk: SimDisk, stem: str | None, mirror: str) -> None:
+    """Garbage over one file of a pair: the fault model allows one bad copy."""
+    if stem is not None:
+        name = f"{stem}.{mirror}"
+        disk.corrupt(name, 0, bytes(range(7, 71)) * (min(disk.size(name), 64 * 1024) // 64))
 
 
 def overwritten(world: World, vault: Vault, gone: Iterable[bytes]) -> list[str]:

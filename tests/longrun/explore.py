@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from firmware.units import MS_PER_DAY
-from hw.sim.disk import Image, Write
-from tests.longrun.examine import Calm, Examined, Examiner, Opened, judge
+from hw.sim.disk import Image, SimDisk, Write
+from tests.longrun.examine import MIRRORED, Calm, Examined, Examiner, Opened, judge, spoil
 from tests.longrun.images import Crash, Trace
 from tests.longrun.memo import Looks, Memo, sectors_by_file
 from tests.longrun.model import Promise
@@ -86,6 +86,8 @@ class Explorer:
             if not memo.known(padded):
                 self._run(name, trace, padded, memo, sectors)
         if not self.world.disk.unsynced():
+            if self.world.powered:
+                self._spoil(name)
             self._rebase()
         self.tally.cpu_s += time.process_time() - started
 
@@ -129,16 +131,36 @@ class Explorer:
         salt = f"recovery-{self._operation}"
         image = trace.image(crash)
         found = self._examiner.examine(image, crash.memory, promise, self.world.registry, salt, looks)
-        memo.add(crash, looks.order)
         self.tally.boots += 1
         self._report(name, crash, found)
+        if self.effort.deep_every == 1 and found.vault is not None:
+            self._deepen(name, crash, found, promise, salt, None)
+        memo.add(crash, looks.order)
         self._run_count += 1
         if self._run_count % self.effort.nested_every == 0:
             self._nest(name, image, crash.memory, found, promise, 1, salt)
         if found.vault is not None and self._run_count % self.effort.deep_every == 1:
-            self.tally.deep += 1
-            self._examiner.deepen(found, promise, salt, self._rng)
-            self._report(name + " (deep)", crash, found)
+            self._deepen(name, crash, found, promise, salt, self._rng)
+
+    def _deepen(
+        self, name: str, crash: Crash, found: Examined, promise: Promise, salt: str, rng: random.Random | None
+    ) -> None:
+        self.tally.deep += 1
+        self._examiner.deepen(found, promise, salt, rng)
+        self._report(name + " (deep)", crash, found)
+
+    def _spoil(self, name: str) -> None:
+        """I1: the state at rest, with either copy of anything that is there twice spoilt."""
+        world = self.world
+        for stem in MIRRORED:
+            for mirror in "ab":
+                disk = SimDisk(world.disk.image())
+                spoil(disk, stem, mirror)
+                salt = f"spoilt-{self._operation}"
+                found = self._examiner.examine(disk.image(), world.memory.content, world.promise, world.registry, salt)
+                self.tally.states += 1
+                self.tally.boots += 1
+                self._report(f"{name} ({stem}.{mirror} spoilt)", None, found)
 
     def _nest(
         self, name: str, image: Image, memory: bytes, found: Examined, promise: Promise, depth: int, salt: str
