@@ -67,9 +67,11 @@ class Disclosure:
 
 @dataclass(frozen=True)
 class Made:
-    """``path``: a directory, a ZIP or an age file. ``sha256``: of the bag's tag manifest, which covers everything."""
+    """``path``: a directory, a ZIP or an age file, of the bag ``name``. ``sha256``: of the bag's tag manifest, which
+    covers everything."""
 
     path: Path
+    name: str
     sha256: str
     findings: tuple[Finding, ...]
 
@@ -116,7 +118,7 @@ def leave(
         _destroy(work)
     desk.library.update(source.row.call_id, disclosed=True)
     desk.home.log.append(f"{event}_MADE", desk.now_utc_ms, {"call": source.row.call_id, "sha256": sha256})
-    return Made(out, sha256, tuple(source.findings.items))
+    return Made(out, directory.name, sha256, tuple(source.findings.items))
 
 
 def bag_name(source: Source, event: str) -> str:

@@ -58,10 +58,12 @@ def page(
     title: str,
     remark: str,
 ) -> str:
+    simulation = source.row.device.startswith("SIM-")
     zone = ZoneInfo(DEFAULT_ZONE)
     style, script = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("index.css", "index.js"))
     return _ENVIRONMENT.get_template("index.html").render(
         title=title,
+        simulation=simulation,
         remark=remark,
         style=Markup(style),
         script=Markup(script),

@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tools.desk import web_audio, web_pages
+from tools.desk import web_audio, web_leaving, web_pages
 from tools.desk.errors import DeskError, NotFound
 from tools.desk.imports import import_stick
 from tools.desk.local_times import zone_of
@@ -68,6 +68,8 @@ def application(service: Service, port: int) -> ASGIApp:
         Route("/search", _for(service, search), methods=["POST"]),
         Route("/call/{call_id}", _for(service, call)),
         Route("/call/{call_id}/open", _for(service, open_call), methods=["POST"]),
+        Route("/call/{call_id}/bag", _for(service, bag), methods=["POST"]),
+        Route("/call/{call_id}/access", _for(service, access), methods=["POST"]),
         Route("/play/{play}/{what}", _for(service, play)),
         Route("/order", _for(service, order), methods=["POST"]),
         Route("/stick", _for(service, stick)),
@@ -108,7 +110,7 @@ def _for(service: Service, handler: Handler, *, locked: bool = False) -> Callabl
         if browser is None:
             return _enter_page(service)
         form = _form(await request.body()) if request.method == "POST" else {}
-        if request.method == "POST" and not hmac.compare_digest(form.get("csrf", ""), browser.csrf):
+        if request.method == "POST" and not _same(form.get("csrf", ""), browser.csrf):
             return _page(web_pages.render("refused.html", service, browser, sentence=_STALE), 403)
         if not browser.unlocked and not locked:
             return _page(web_pages.render("unlock.html", service, browser), 200 if request.url.path == "/" else 403)
@@ -143,6 +145,10 @@ def _form(body: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8"), expected.encode("utf-8"))
+
+
 def _page(html: str, status: int = 200) -> HTMLResponse:
     return HTMLResponse(html, status)
 
@@ -173,7 +179,7 @@ def _enter(service: Service) -> Callable[[Request], Any]:
 
     async def endpoint(request: Request) -> Response:
         given = _form(await request.body()).get("token", "")
-        if not hmac.compare_digest(given.encode("utf-8"), service.entry_token.encode("utf-8")):
+        if not _same(given, service.entry_token):
             await asyncio.sleep(secrets.randbelow(100) / 1000)
             return PlainTextResponse("This address is not of this desk.\n", 403)
         response = Response(status_code=204)
@@ -234,7 +240,9 @@ def open_call(asked: Asked) -> Response:
     with asked.service.desk() as desk:
         heard = hear(desk, _call_id(asked), "listen")
     playing = play_of(heard.row, heard.axis, heard.silent, heard.findings)
-    return JSONResponse({"play": asked.browser.add_play(playing), **web_audio.description(playing)})
+    when, by, what = web_pages.listeners(asked.service.home, heard.row.call_id, zone_of(asked.service.home))[0]
+    told = {"play": asked.browser.add_play(playing), "heard": [when, by, what]}
+    return JSONResponse({**told, **web_audio.description(playing)})
 
 
 def play(asked: Asked) -> Response:
@@ -243,6 +251,23 @@ def play(asked: Asked) -> Response:
         raise NotFound("This call is no longer open; load its page again.")
     query = dict(parse_qsl(asked.request.url.query))
     return web_audio.answer(found, asked.path["what"], query, asked.request.headers.get("range"))
+
+
+# ------------------------------------------------------------------------------------------------ what leaves
+
+
+def bag(asked: Asked) -> Response:
+    return _download(*web_leaving.bag(asked.service, _call_id(asked), asked.form))
+
+
+def access(asked: Asked) -> Response:
+    return _download(*web_leaving.access(asked.service, _call_id(asked), asked.form))
+
+
+def _download(name: str, data: bytes) -> Response:
+    return Response(
+        data, headers={"content-disposition": f'attachment; filename="{name}"'}, media_type="application/zip"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- orders

@@ -100,6 +100,13 @@ class Player {
         list.push(box);
       }
     }
+    for (const [from, to] of this.marked) {
+      const box = document.createElement("div");
+      box.className = "shade marked";
+      box.style.left = `${Math.max(this.share(from), 0)}%`;
+      box.style.width = `${Math.max(Math.min(this.share(to), 100) - Math.max(this.share(from), 0), 0)}%`;
+      shades.push(box);
+    }
     byId("shades").replaceChildren(...shades);
     byId("labels").replaceChildren(...labels);
   }
@@ -185,6 +192,29 @@ class Player {
     for (const [id, act] of Object.entries(press)) byId(id).addEventListener("click", act);
     byId("speed").addEventListener("change", (event) => { this.audio.playbackRate = Number(event.target.value); });
     document.addEventListener("keydown", (event) => this.key(event));
+    byId("stretches").addEventListener("input", () => this.draw());
+    byId("mark-from").addEventListener("click", () => { this.from = this.place; this.tellMark(); });
+    byId("mark-to").addEventListener("click", () => this.mark());
+  }
+
+  // ---------------------------------------------------------------------------------- stretches to be removed
+
+  get marked() {
+    return [...byId("stretches").value.matchAll(/([0-9.]+)-([0-9.]+)/g)].map((m) => [Number(m[1]), Number(m[2])]);
+  }
+
+  tellMark() {
+    byId("mark-words").textContent = this.from === undefined ? "" : `from ${this.from.toFixed(1)} s, to …`;
+  }
+
+  mark() {
+    if (this.from === undefined || this.place === this.from) return;
+    const [start, end] = [this.from, this.place].sort((a, b) => a - b);
+    const field = byId("stretches");
+    field.value = [field.value.trim(), `${start.toFixed(2)}-${end.toFixed(2)}`].filter(Boolean).join(", ");
+    this.from = undefined;
+    this.tellMark();
+    this.draw();
   }
 
   key(event) {
@@ -202,6 +232,14 @@ class Player {
   }
 }
 
+function tellHeard(cells) { // this very opening was logged; the page was made before it
+  const row = document.createElement("tr");
+  for (const text of cells) row.append(Object.assign(document.createElement("td"), { textContent: text }));
+  byId("heard").tBodies[0].prepend(row);
+  byId("heard").hidden = false;
+  byId("nobody").hidden = true;
+}
+
 async function openCall(root) {
   const { call, csrf } = root.dataset;
   const answer = await fetch(`/call/${call}/open`, {
@@ -215,10 +253,11 @@ async function openCall(root) {
   byId("stage").hidden = false;
   for (const finding of found.findings) {
     const told = document.createElement("div");
-    told.className = "notice failed";
+    told.className = "message failed";
     told.textContent = finding;
     root.prepend(told);
   }
+  tellHeard(found.heard);
   window.player = new Player(root, found);
 }
 
