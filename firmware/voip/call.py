@@ -51,6 +51,7 @@ class Call:
     missing: set[Channel | None] = field(default_factory=set)
     successor: Dialog | None = None
     """The caller's next dialog of a transfer that is followed, until it is answered."""
+    successor_line: int = 0
     transferring: bool = False
     over_mono_us: int | None = None
     """The dialog ended in a transfer; the call waits for its successor."""
@@ -144,6 +145,9 @@ class Call:
     def succeed(self, at_mono_us: int) -> None:
         """The successor was answered: the same call, the same axis, its media."""
         self.dialog, self.successor = self.successor, None
+        self.line = self.successor_line
+        if self.axis is not None:
+            self.axis.line = self.line
         self.over_mono_us = None
         self.transferring = False
         self._touch(at_mono_us)
@@ -156,7 +160,7 @@ class Call:
             return []
         out: list[VoipOutput] = []
         for track in (self.caller, self.agent):
-            track.settle(now_mono_us)
+            track.keys.settle(now_mono_us)
             out += self._keyed(track)
             out += self._seen_in_packets(track, now_mono_us)
         ready = now_mono_us - self.limits.reorder_wait_us
@@ -174,13 +178,12 @@ class Call:
 
     def _keyed(self, track: Track) -> list[VoipOutput]:
         out: list[VoipOutput] = []
-        for keyed in track.keyed:
+        for keyed in track.keys.drain():
             event: DigitHeard | OptOutKeyHeard
             event = DigitHeard(self.line, keyed.at_mono_us, keyed.end_mono_us, True, keyed.continued)
             if keyed.opt_out:
                 event = OptOutKeyHeard(self.line, keyed.at_mono_us)
             out.append(Heard(self.key, event, keyed.channel))
-        track.keyed.clear()
         return out
 
     def _seen_in_packets(self, track: Track, now_mono_us: int) -> list[VoipOutput]:
@@ -223,7 +226,7 @@ class Call:
         if self.axis is not None and self.caller is not None and self.agent is not None:
             samples = self.axis.sample_at(at_mono_us)
             for track in (self.caller, self.agent):
-                track.settle(at_mono_us + MEDIA_MISSING_US)
+                track.keys.settle(at_mono_us + MEDIA_MISSING_US)
                 out += self._keyed(track)
                 out += self._seen_in_packets(track, at_mono_us)
             out += self._cut(samples)

@@ -101,7 +101,7 @@ class Dialog:
         self.refer: Refer | None = None
         self.expires_s: int | None = None
         """Session interval (RFC 4028) of the last refresh."""
-        self._invite_cseq = invite.cseq
+        self.invite_cseq = invite.cseq
         self._first_offer: _Offer | None = None
         self._pending: _Offer | None = None
         self._finished: dict[tuple[Port, str], int] = {}
@@ -169,9 +169,9 @@ class Dialog:
     def _initial_invite(self, message: SipMessage, side: Port) -> list[Step]:
         if side is not self.initiator:
             return []
-        if self.phase is Phase.CHALLENGED and message.cseq > self._invite_cseq:
+        if self.phase is Phase.CHALLENGED and message.cseq > self.invite_cseq:
             self.phase = Phase.PROCEEDING
-            self._invite_cseq = message.cseq
+            self.invite_cseq = message.cseq
             self.legs.clear()
             self._first_offer = self._pending = None
         if self.phase is not Phase.PROCEEDING or self._first_offer is not None:
@@ -187,7 +187,7 @@ class Dialog:
         if leg is None or not leg.answered:
             return []
         steps = self._sdp(message, side)
-        if leg.acked or side is not self.initiator or message.cseq != self._invite_cseq:
+        if leg.acked or side is not self.initiator or message.cseq != self.invite_cseq:
             return steps
         leg.acked = True
         if not self.leg.acked or self.leg.ended:
@@ -211,7 +211,7 @@ class Dialog:
 
     def _response(self, message: SipMessage, side: Port, at_mono_us: int) -> list[Step]:
         method = message.method
-        if method == "INVITE" and side is not self.initiator and message.cseq == self._invite_cseq:
+        if method == "INVITE" and side is not self.initiator and message.cseq == self.invite_cseq:
             return self._initial_response(message, side)
         if method == "REFER":
             return self._refer_answered(message, side, at_mono_us)
@@ -267,7 +267,7 @@ class Dialog:
             return []
         tag = self._remote_tag(message)
         pending = self._pending
-        if not message.is_request and message.method == "INVITE" and message.cseq == self._invite_cseq:
+        if not message.is_request and message.method == "INVITE" and message.cseq == self.invite_cseq:
             pending = self._first_offer or pending
         if pending is not None and pending.side is not side:
             return self._answer(pending, session, side, tag, final=message.is_request or message.status >= 200)

@@ -122,7 +122,8 @@ class HoldEnded:
 @dataclass(frozen=True)
 class Transferred:
     """The caller's dialog goes on with another agent and the site follows it (``on_transfer = "continue"``): the same
-    call, the same axis."""
+    call, the same axis. ``line`` counts from here on and can be another one: the keys on the desk of the agent who has
+    the caller now must silence this call."""
 
     call: int
     line: int

@@ -18,7 +18,6 @@ EVENT = Struct("!BBH")
 RTCP_TYPES = range(72, 77)
 """RTCP packet types 200 to 204 as they look in the payload type field, where RTP and RTCP share a port (RFC 5761 4)."""
 
-DTMF_EVENTS = range(16)
 REDUNDANT_BLOCKS_MAX = 8
 
 

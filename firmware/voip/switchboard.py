@@ -3,12 +3,15 @@
 At most ``Limits.dialogs`` dialogs at a time; every call key gets one ``CallStarted`` and one ``CallEnded``.
 """
 
+from collections import OrderedDict
+
 from firmware.policy.events import CallerIdHeard, DigitHeard, Port
 from firmware.policy.records import Direction, Ended
 from firmware.voip.call import Call
 from firmware.voip.dialog import Agreement, Dialog, Leg, Phase, Step, replaces_call_id
 from firmware.voip.direction import DirectionJudge, Verdict
 from firmware.voip.flows import FlowTable, Stray
+from firmware.voip.lapse import lapsed
 from firmware.voip.number import caller_identity, comparable
 from firmware.voip.output import (
     CallAnswered,
@@ -25,23 +28,11 @@ from firmware.voip.sdp import Media
 from firmware.voip.settings import OnTransfer, TrunkSettings
 from firmware.voip.sip import SipMessage, uri_user
 
-PROCEEDING_US_MAX = 300_000_000
-"""Timer C is more than 180 s (RFC 3261 16.6); an INVITE without any word for longer is over."""
-
-CHALLENGED_US_MAX = 5_000_000
-SUCCESSOR_US_MAX = 10_000_000
-"""How long a caller's call waits for the dialog that continues it after a transfer."""
-
 BLIND_TRANSFER_US_MAX = 30_000_000
-MEDIA_IDLE_US_MAX = 60_000_000
-"""Neither side sends and nobody is on hold: the BYE was not seen."""
+ENDED_US = 64_000_000
+"""A retransmission of the INVITE of a call that is over is no new call (twice 64*T1, RFC 3261 17.1.1.2)."""
 
-DIALOG_IDLE_US_MAX = 4 * 3600 * 1_000_000
-"""A dialog without tracks or on hold that says nothing for so long is forgotten."""
-
-SESSION_GRACE_S = 32
-"""RFC 4028 10: the end is sent min(32, a third of the interval) s before it runs out; later it is over."""
-
+ENDED_MAX = 512
 TLS_US_MAX = 3600 * 1_000_000
 INFO_DIGIT_US = 250_000
 """SIP INFO tells of a key after it; the stretch that is not kept before and after (a usual length is 160 to 250)."""
@@ -62,6 +53,8 @@ class Switchboard:
         self._call_of: dict[int, Call] = {}
         """id(dialog) to its call; a dialog lives exactly as long as its entry in ``_dialogs``."""
         self.calls: dict[int, Call] = {}
+        self._ended: OrderedDict[DialogKey, tuple[int, int]] = OrderedDict()
+        """Dialogs that are over: CSeq of their INVITE, and since when."""
         self._next_key = 1
         self._tls_mono_us: int | None = None
 
@@ -87,7 +80,8 @@ class Switchboard:
         if not message.is_request or message.method not in ("INVITE", "UPDATE"):
             return []
         if message.method == "INVITE" and not message.to_tag:
-            return self._invite(message, port, source, at_mono_us)
+            over = self._is_over(message, at_mono_us)
+            return [] if over else self._invite(message, port, source, at_mono_us)
         return self._running_dialog(message, port, at_mono_us) if message.to_tag else []
 
     def _invite(self, message: SipMessage, port: Port, source: bytes, at_mono_us: int) -> list[VoipOutput]:
@@ -101,6 +95,7 @@ class Switchboard:
         if predecessor is not None and self._settings.on_transfer is OnTransfer.CONTINUE:
             self._keep(dialog, predecessor)
             predecessor.successor = dialog
+            predecessor.successor_line = verdict.line if verdict.direction is Direction.INBOUND else predecessor.line
             predecessor.transferring = True
             predecessor.witness("transfer_invite", at_mono_us)
             call = predecessor
@@ -141,8 +136,17 @@ class Switchboard:
         self._call_of[id(dialog)] = call
 
     def _forget(self, dialog: Dialog) -> None:
-        self._dialogs.pop((dialog.call_id, dialog.from_tag), None)
+        key = (dialog.call_id, dialog.from_tag)
+        if self._dialogs.pop(key, None) is not None:
+            self._ended[key] = (dialog.invite_cseq, dialog.heard_mono_us)
+            self._ended.move_to_end(key)
+        if len(self._ended) > ENDED_MAX:
+            self._ended.popitem(last=False)
         self._call_of.pop(id(dialog), None)
+
+    def _is_over(self, invite: SipMessage, at_mono_us: int) -> bool:
+        cseq, since = self._ended.get((invite.call_id, invite.from_tag), (-1, at_mono_us))
+        return invite.cseq <= cseq and at_mono_us - since <= ENDED_US
 
     def _make_room(self, at_mono_us: int) -> list[VoipOutput]:
         """At the limit the oldest call that is not answered makes room; an answered call never does."""
@@ -211,6 +215,7 @@ class Switchboard:
             if call.dialog is not None:
                 self._forget(call.dialog)
             self._flows.release(call.key, at_mono_us)
+            call.successor_line = self._judge.line_of_answer(message, call.successor_line)
             call.succeed(at_mono_us)
             out: list[VoipOutput] = []
             if call.axis is not None:
@@ -257,6 +262,7 @@ class Switchboard:
             return self._close(call, at_mono_us, Ended.FAULT)
         self._forget(dialog)
         call.successor = None
+        call.transferring = call.over_mono_us is not None
         if call.over_mono_us is not None:
             return self._close(call, call.over_mono_us, Ended.TRANSFER)
         return []
@@ -333,7 +339,7 @@ class Switchboard:
         alive = any(other.call == stray.call for other in self._flows.strays.values())
         if call is None or call.dialog is not None or alive:
             return []
-        return self._close(call, stray.last_mono_us, Ended.TONE)
+        return self._close(call, stray.last_mono_us, Ended.ON_HOOK)
 
     # ------------------------------------------------------------------------------------------------ as time passes
 
@@ -349,41 +355,9 @@ class Switchboard:
         """Once a second: calls that are over without having said so, media that is missing."""
         out: list[VoipOutput] = []
         for call in list(self.calls.values()):
-            out += self._tidy(call, now_mono_us) or call.look_for_media(now_mono_us)
+            over = lapsed(call, now_mono_us)
+            out += self._close(call, *over) if over is not None else call.look_for_media(now_mono_us)
         return out
-
-    def _tidy(self, call: Call, now_mono_us: int) -> list[VoipOutput]:
-        dialog = call.dialog
-        if dialog is None:
-            return []
-        if call.over_mono_us is not None and now_mono_us - call.over_mono_us > SUCCESSOR_US_MAX:
-            unanswered = call.successor is not None
-            return [] if unanswered and self._rings(call, now_mono_us) else self._lapse(call)
-        silent_us = now_mono_us - dialog.heard_mono_us
-        if dialog.phase is Phase.CHALLENGED and silent_us > CHALLENGED_US_MAX:
-            return self._close(call, dialog.heard_mono_us, Ended.FAULT)
-        if dialog.phase is Phase.PROCEEDING and silent_us > PROCEEDING_US_MAX:
-            return self._close(call, now_mono_us, Ended.FAULT)
-        return self._tidy_answered(call, dialog, silent_us, now_mono_us)
-
-    def _tidy_answered(self, call: Call, dialog: Dialog, silent_us: int, now_mono_us: int) -> list[VoipOutput]:
-        idle_us = call.media_idle_us(now_mono_us)
-        if idle_us is not None and idle_us > MEDIA_IDLE_US_MAX:
-            return self._close(call, now_mono_us - idle_us, Ended.FAULT)
-        expired = dialog.expires_s is not None and silent_us > (dialog.expires_s + SESSION_GRACE_S) * 1_000_000
-        if call.answered_mono_us is not None and idle_us is None and (expired or silent_us > DIALOG_IDLE_US_MAX):
-            return self._close(call, now_mono_us, Ended.FAULT)
-        return []
-
-    @staticmethod
-    def _rings(call: Call, now_mono_us: int) -> bool:
-        successor = call.successor
-        return successor is not None and now_mono_us - successor.heard_mono_us <= PROCEEDING_US_MAX
-
-    def _lapse(self, call: Call) -> list[VoipOutput]:
-        """No dialog took the transferred caller: the call ended when its own did."""
-        assert call.over_mono_us is not None
-        return self._close(call, call.over_mono_us, Ended.TRANSFER)
 
     def close(self, at_mono_us: int) -> list[VoipOutput]:
         out: list[VoipOutput] = []

@@ -8,10 +8,9 @@ and a sender that begins anew lands where it was heard.
 from dataclasses import dataclass
 
 from firmware.units import SAMPLE_US
+from firmware.voip.keys import KeyWatch
 from firmware.voip.output import Channel
 from firmware.voip.rtp import (
-    DTMF_EVENTS,
-    EVENT,
     HEADER,
     RTCP_TYPES,
     STATIC_TYPES,
@@ -40,17 +39,6 @@ LATE_RUN_MAX = 50
 """1 s of 20 ms packets: one packet that overtakes that many is not seen."""
 
 SILENCE_SAMPLES_MAX = 8000 * 3600
-EVENT_IDLE_US = 300_000
-"""RFC 4733 2.5.1.2: events are repeated every 50 ms; six are missing, the key is up."""
-
-EVENT_REPORT_US = 1_000_000
-"""A key held longer is reported once a second, well inside the shortest look-back (2 s)."""
-
-OPT_OUT_HELD_US = 1_000_000
-
-KEYED_MAX = 64
-"""Reports between two cuts; a flood of events beyond it is one stretch all the same, for nobody keys 640 digits a
-second."""
 
 HALF_TIME = 0x80000000
 HALF_SEQUENCE = 0x8000
@@ -69,31 +57,8 @@ class Run:
     data: bytes
 
 
-@dataclass(frozen=True)
-class Keyed:
-    """A key was down from ``at_mono_us`` to ``end_mono_us``; ``opt_out``: it was the opt-out key and has now been
-    held for 1 s; ``continued``: the same press as the one before. Its value is not here."""
-
-    channel: Channel
-    at_mono_us: int
-    end_mono_us: int
-    opt_out: bool = False
-    continued: bool = False
-
-
-@dataclass
-class _Event:
-    stamp: int
-    onset_mono_us: int
-    reported_mono_us: int
-    end_mono_us: int
-    heard_mono_us: int
-    opt_out_key: bool
-    opt_out_told: bool = False
-
-
 class Track:
-    """``take`` is the hot path: one call per packet, no output but what ``runs`` and ``keyed`` later give."""
+    """``take`` is the hot path: one call per packet, no output but what ``runs`` and ``keys`` later give."""
 
     def __init__(
         self,
@@ -110,11 +75,10 @@ class Track:
         self.late_packets = 0
         self.unrecordable: str | None = None
         self.encrypted = False
-        self.keyed: list[Keyed] = []
+        self.keys = KeyWatch(channel, opt_out_event)
         self._codings = types.codings
         self._answered_mono_us = answered_mono_us
         self._packets_max = packets_max
-        self._opt_out_event = opt_out_event
         self._parts: list[Part] = []
         self._ordered = True
         self._cut = 0
@@ -131,7 +95,6 @@ class Track:
         self._late_run = 0
         self._quiet: Coding | None = None
         self._coding: Coding | None = None
-        self._event: _Event | None = None
 
     def change_types(self, types: PayloadTypes) -> None:
         """A new offer and answer: other numbers, the same axis."""
@@ -282,7 +245,7 @@ class Track:
             self._take_redundant(sequence, stamp, ssrc, payload, at_mono_us)
         elif kind in types.events:
             self._follow(sequence, stamp, ssrc, at_mono_us)
-            self._take_event(stamp, payload, at_mono_us)
+            self.keys.take(stamp, self._axis_mono_us(stamp, at_mono_us), payload, at_mono_us)
         elif kind in types.noise:
             self._follow(sequence, stamp, ssrc, at_mono_us)
         elif kind in types.unrecordable and kind not in RTCP_TYPES:
@@ -330,45 +293,12 @@ class Track:
             self._parts.append((position, samples, coding, block))
             self._ordered = False
 
-    def _take_event(self, stamp: int, payload: bytes, at_mono_us: int) -> None:
-        if len(payload) < 4:
-            return
-        code, flags, duration = EVENT.unpack_from(payload)
-        if code not in DTMF_EVENTS:
-            return
-        held_us = duration * SAMPLE_US
-        event = self._event
-        if event is None or event.stamp != stamp:
-            self._finish_event()
-            onset = at_mono_us - held_us
-            event = _Event(stamp, onset, onset, at_mono_us, at_mono_us, code == self._opt_out_event)
-            self._event = event
-        event.heard_mono_us = at_mono_us
-        event.end_mono_us = max(event.end_mono_us, event.onset_mono_us + held_us)
-        self._report(event, ended=bool(flags & 0x80))
-
-    def _report(self, event: _Event, *, ended: bool) -> None:
-        held_us = event.end_mono_us - event.onset_mono_us
-        if event.opt_out_key and not event.opt_out_told and held_us >= OPT_OUT_HELD_US:
-            event.opt_out_told = True
-            self.keyed.append(Keyed(self.channel, event.onset_mono_us, event.end_mono_us, opt_out=True))
-        since = event.reported_mono_us
-        if len(self.keyed) >= KEYED_MAX:
-            return
-        if event.end_mono_us > since and (ended or event.end_mono_us - since >= EVENT_REPORT_US):
-            continued = since > event.onset_mono_us
-            self.keyed.append(Keyed(self.channel, since, event.end_mono_us, continued=continued))
-            event.reported_mono_us = event.end_mono_us
-
-    def _finish_event(self) -> None:
-        if self._event is not None:
-            self._report(self._event, ended=True)
-            self._event = None
-
-    def settle(self, now_mono_us: int) -> None:
-        """A key whose last packets were lost is up after EVENT_IDLE_US."""
-        if self._event is not None and now_mono_us - self._event.heard_mono_us > EVENT_IDLE_US:
-            self._finish_event()
+    def _axis_mono_us(self, stamp: int, at_mono_us: int) -> int:
+        """Where an RTP time stamp of the present stream lies on the axis, as a time; its arrival where that is far."""
+        ticks = (stamp - self._stamp) & 0xFFFFFFFF
+        ticks -= 0x100000000 if ticks >= HALF_TIME else 0
+        lies_us = self._answered_mono_us + (self._position + ticks) * SAMPLE_US
+        return lies_us if abs(lies_us - at_mono_us) <= RESYNC_SAMPLES * SAMPLE_US else at_mono_us
 
     # ------------------------------------------------------------------------------------------------- audio out
 

@@ -507,3 +507,28 @@ def test_more_answered_calls_than_the_limit_leave_a_row_each() -> None:
 def test_addresses_of_the_two_sides_are_not_the_same() -> None:
     """Guards the fixtures: a wrong port would otherwise pass by symmetry."""
     assert SBC != PBX
+
+
+def test_a_late_retransmission_of_the_invite_is_no_second_call() -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite()
+    invite = wire.packets[0]
+    wire.wait(500)
+    wire.sip(Port.INSIDE, call.response(486, "Busy Here"))
+    call.ack()
+    wire.wait(100)
+    wire.packets.append(invite._replace(at_mono_us=wire.now_us))
+    assert run(settings(), wire.packets).rows == [("unanswered", "trunk_invite_ddi")]
+
+
+def test_a_second_attempt_in_the_same_dialog_id_is_a_second_call() -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    for cseq in (1, 2):
+        call.cseq = cseq
+        call.invite()
+        wire.wait(500)
+        wire.sip(Port.INSIDE, call.response(486, "Busy Here"))
+        call.ack()
+    assert run(settings(), wire.packets).rows == [("unanswered", "trunk_invite_ddi")] * 2

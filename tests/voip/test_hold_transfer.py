@@ -7,7 +7,7 @@ import pytest
 from firmware.policy.events import Port
 from firmware.policy.records import Ended, GapReason
 from firmware.voip.output import Encrypted, HoldEnded, HoldStarted, NotRecordableCodec, Transferred
-from firmware.voip.settings import OnTransfer
+from firmware.voip.settings import LineSlot, OnTransfer
 from tests.voip.sink import Kept, run
 from tests.voip.wire import Dialogue, Voice, Wire, sdp, settings, talk
 
@@ -177,6 +177,35 @@ def test_an_invite_that_replaces_the_callers_dialog_continues_its_call(side: Por
     kept = run(settings(**CONTINUE), wire.packets).only
     assert kept.audio(0) == bytes(caller.sent + new_caller.sent)
     assert kept.audio(1) == bytes(agent.sent + new_agent.sent)
+
+
+def test_after_a_transfer_the_keys_of_the_new_agents_line_count() -> None:
+    lines = (LineSlot(ddi=("02079460100",)), LineSlot(ddi=("02079460101",)))
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    refer(wire, call, "sip:02079460101@pbx.invalid")
+    second = onward(wire)
+    second.establish()
+    call.bye()
+    talk(wire, 400, Voice(second, Port.TRUNK, 3, ssrc=3))
+    second.bye()
+    kept = run(settings(lines=lines, **CONTINUE), wire.packets).only
+    (moved,) = [told for told in kept.told if isinstance(told, Transferred)]
+    assert (kept.started.line, moved.line, kept.end.line) == (0, 1, 1)
+    assert {piece.line for piece in kept.pieces if piece.first_sample > moved.at_sample} == {1}
+
+
+def test_a_transfer_refused_without_a_word_to_the_agent_returns_to_the_call() -> None:
+    wire, call, caller, agent = established()
+    refer(wire, call, "sip:02079460101@pbx.invalid")
+    second = onward(wire)
+    second.invite()
+    wire.sip(Port.INSIDE, second.response(603, "Decline"))
+    talk(wire, 400, caller, agent)
+    call.bye()
+    kept = run(settings(**CONTINUE), wire.packets).only
+    assert kept.audio(0) == bytes(caller.sent)
+    assert kept.end.ended is Ended.ON_HOOK
 
 
 def test_an_attended_transfer_by_refer_with_replaces_is_one_call_and_the_consult_stays_out() -> None:
