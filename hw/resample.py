@@ -1,9 +1,10 @@
 """From the codec's rate to the line's 8 kHz, all channels at once, as a stream; and back for the notice.
 
 Chosen by measurement (``tests/bench/codec_bench.py``): soxr MQ costs 0.6 CPU-seconds per line-hour at 1, 2 and 8
-channels alike; an own FIR of equal reach (289 taps, block Toeplitz in numpy) 1.2, 0.8 and 0.5. Equal work, so the
-library. MQ is flat to 3600 Hz (0.0 dB), -2.7 dB at 3800 Hz and below -110 dB from 4100 Hz on; LQ would lose 7.9 dB at
-3400 Hz, the top of the telephone band; HQ gains nothing there and answers 100 ms later.
+channels alike; an own FIR of equal reach (289 taps, block Toeplitz in numpy) 1.2, 0.8 and 0.5 with OpenBLAS held to
+one thread, and 63 where its threads spin for work at 2 channels. So the library. MQ is flat to 3600 Hz (0.0 dB),
+-2.7 dB at 3800 Hz and below -110 dB from 4100 Hz on; LQ would lose 7.9 dB at 3400 Hz, the top of the telephone band;
+HQ gains nothing there and answers 100 ms later.
 
 Two traps, both measured. soxr *dithers* 16-bit output, with a seed from the clock: digital silence would come out as
 noise, hiding a dead channel, and no run could be repeated; so it works in float32 and the rounding is ours. And it

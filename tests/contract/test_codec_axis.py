@@ -102,6 +102,26 @@ def test_a_stall_of_two_seconds_that_comes_back_in_a_burst_is_no_loss() -> None:
     assert [block.first_sample for block in device.blocks] == list(range(0, 121 * 800, 800))
 
 
+def test_callbacks_that_stay_late_for_most_of_a_second_are_late_and_not_lost() -> None:
+    """A busy machine may fall behind and stay behind for a while at the device's own pace."""
+    device = Device()
+    device.run(50)
+    for _ in range(8):
+        device.deliver(late_us=400_000)
+    device.run(50)
+    assert [block.first_sample for block in device.blocks] == list(range(0, 108 * 800, 800))
+
+
+def test_a_loss_is_measured_by_the_least_late_of_the_callbacks_after_it() -> None:
+    device = Device()
+    device.run(50)
+    device.lose(8000)
+    for number in range(20):
+        device.deliver(late_us=25_000 if number % 3 else 0)
+    device.check_whole()
+    assert device.blocks[50].first_sample - device.blocks[49].first_sample - 800 == 8000
+
+
 @pytest.mark.parametrize("lost", [400, 801, 1600, 8000, 80_000])
 def test_samples_lost_without_a_word_are_a_jump_at_the_place_where_they_are_missing(lost: int) -> None:
     device = Device()
@@ -222,6 +242,17 @@ def test_whatever_happens_no_block_claims_another_time_than_its_own(events: list
     device.run(15)
     device.check_whole()
     assert max(map(abs, device.errors_us())) <= 10_000
+
+
+def test_at_48_kilohertz_capture_times_do_not_go_back_while_a_late_start_is_put_right() -> None:
+    """The resampler gives no block for one callback and two for the next, with two corrections between."""
+    axis, times = CaptureAxis(48_000, 1), []
+    for number in range(40):
+        ran = max(1_000_000 + 100_000 * (number + 1), 1_580_000 + number)
+        blocks = axis.feed(Callback(ran, number * 4800, np.zeros((1, 4800), np.int16)))
+        times += [block.captured_mono_us for block in blocks]
+    assert times == sorted(times)
+    assert abs(times[-1] - (1_000_000 + 100_000 * (len(times) - 1))) <= 2 * DRIFT_US
 
 
 @pytest.mark.parametrize("channels", [1, 2, 8])

@@ -150,6 +150,29 @@ def test_callbacks_that_never_come_leave_no_key_pressed_for_ever(
         assert bool(ends_active(edges, line, signal)) is active
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_tap_that_is_over_before_its_first_callback_is_one_press_and_one_release(seed: int) -> None:
+    """Both its callbacks find the key open; the second one tells nothing new."""
+    world = FakePanel(seed, bounce=False)
+    world.contact(0, Signal.PAYMENT, True)
+    world.wait(2)
+    world.contact(0, Signal.PAYMENT, False)
+    world.wait(500)
+    assert [edge.active for edge in world.pins.read()] == [True, False]
+
+
+def test_a_level_found_before_its_callback_is_not_told_twice() -> None:
+    """The comparison of levels may run between an edge and its callback."""
+    for seed in range(20):
+        world = FakePanel(seed, bounce=False)
+        world.wait(199)
+        world.contact(0, Signal.PAYMENT, True)
+        world.wait(2)
+        edges = world.pins.read()
+        world.wait(500)
+        assert [edge.active for edge in [*edges, *world.pins.read()]] == [True]
+
+
 def test_a_key_held_while_the_recorder_starts_is_a_press() -> None:
     """A maintained PAYMENT key, or a handset off the hook, at boot."""
     clock = SimClock(0)
