@@ -172,12 +172,15 @@ class Decoder:
         return round(400.0 * (best / mark_hz - 1.0))
 
     def _fit(self, key: Key, first: float) -> float:
-        """Mean explained share of the first characters read with these parameters (timing loop included)."""
+        """Mean explained share of the first characters read with these parameters (timing loop included); 0 when the
+        first is no type of message."""
         self._restart()
         self._key, self._position = key, first
         self._step_bits = SAMPLE_RATE_HZ / fsk_templates.carriers(key)[1]
-        for _ in range(PROBE_CHARACTERS):
+        for number in range(PROBE_CHARACTERS):
             self._read_character()
+            if number == 0 and self._characters[0].byte not in clip_message.TYPES:
+                return 0.0
         return float(np.mean([c.share for c in self._characters])) - 0.002 * abs(key[2]) - 0.002 * abs(key[3])
 
     def _restart(self) -> None:

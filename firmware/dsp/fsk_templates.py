@@ -87,23 +87,52 @@ def carriers(key: Key) -> tuple[tuple[float, float], float, float]:
     return (mark * scale, space * scale), BAUD * (1.0 + key[2] / 200.0), 10.0 ** (3.0 * key[3] / 20.0)
 
 
-@lru_cache(maxsize=48)
+COARSE = 4
+"""Quarter per cents between the carrier offsets whose banks are made at the start (16 MB): nearly everything that looks
+like a message and is none is turned away with these."""
+
+COARSE_MAX = 6
+
+
 def character_bank(key: Key) -> NDArray[np.float32]:
     """[FRACTIONS, samples, 512]: all 256 characters with the stop bit before."""
+    return _coarse_characters(key) if _is_coarse(key) else _characters(key)
+
+
+def start_bank(key: Key) -> NDArray[np.float32]:
+    """[FRACTIONS, samples, 64]: 16 patterns that start here, then 16 that go on with a stop bit."""
+    return _coarse_starts(key) if _is_coarse(key) else _starts(key)
+
+
+def prepare() -> None:
+    """Make the coarse banks now (about 0.2 s), not in the middle of a call."""
+    for standard in PAIRS_HZ:
+        for step in range(-COARSE_MAX, COARSE_MAX + 1):
+            character_bank((standard, COARSE * step, 0, 0))
+            start_bank((standard, COARSE * step, 0, 0))
+
+
+def _is_coarse(key: Key) -> bool:
+    return key[1] % COARSE == 0 and key[2] == 0 and key[3] == 0
+
+
+def _make_characters(key: Key) -> NDArray[np.float32]:
     hz, baud, ratio = carriers(key)
     n = window_samples(CHARACTER_BITS, baud)
     banks = [orthonormal(waveforms(_CHARACTERS, hz, baud, ratio, q / FRACTIONS, n)) for q in range(FRACTIONS)]
     return np.stack(banks)
 
 
-@lru_cache(maxsize=48)
-def start_bank(key: Key) -> NDArray[np.float32]:
-    """[FRACTIONS, samples, 64]: 16 patterns that start here, then 16 that go on with a stop bit."""
+def _make_starts(key: Key) -> NDArray[np.float32]:
     hz, baud, ratio = carriers(key)
     free = [[(p >> k) & 1 for k in range(START_BITS - 2)] for p in range(16)]
     bits = np.array([[1, second, *rest] for second in (0, 1) for rest in free])
     n = window_samples(START_BITS, baud)
     return np.stack([orthonormal(waveforms(bits, hz, baud, ratio, q / FRACTIONS, n)) for q in range(FRACTIONS)])
+
+
+_coarse_characters, _coarse_starts = lru_cache(maxsize=64)(_make_characters), lru_cache(maxsize=64)(_make_starts)
+_characters, _starts = lru_cache(maxsize=16)(_make_characters), lru_cache(maxsize=16)(_make_starts)
 
 
 def sync_bits(word: int) -> list[int]:
