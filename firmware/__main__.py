@@ -195,14 +195,14 @@ def _start(real: Real, stopped: Callable[[], bool]) -> Appliance | None:
         try:
             return Appliance(real.parts, real.devices, simulation=False, threaded=True)
         except (NotProvisioned, NoRoot) as error:
+            if isinstance(error, NotProvisioned) and real.provision_from_stick():
+                continue
             if not real.has_panel:
                 raise
             if str(error) != told:
                 told = str(error)
                 print(told, file=sys.stderr, flush=True)
-            provisioned = isinstance(error, NotProvisioned) and real.provision_from_stick()
-            if not provisioned:
-                real.show_fault(RETRY_S, stopped)
+            real.show_fault(RETRY_S, stopped)
     return None
 
 
