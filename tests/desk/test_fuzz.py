@@ -7,12 +7,16 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firmware.store.ciphers import REAL
 from firmware.store.errors import Malformed
 from tests.desk.rig import run
 from tools import ringread
 from tools.desk import keychain
 from tools.desk.callfile import read_call, read_index, records
 from tools.desk.findings import Findings
+
+GENESIS = REAL.public_key(b"\7" * 32)
+"""A key whose owner signs nothing here. (Not 32 zeros: that is a point under which a signature of zeros is good.)"""
 
 HEX32, HEX64 = (st.binary(min_size=n, max_size=n).map(lambda b: b.hex().encode()) for n in (32, 64))
 LOG_LINES = st.builds(
@@ -61,7 +65,7 @@ def test_any_file_of_frames_is_walked_to_its_end(parts: list[bytes]) -> None:
 @given(LINES)
 def test_any_log_is_followed_as_far_as_it_is_signed(lines: list[bytes]) -> None:
     findings = Findings()
-    chain = keychain.follow(b"\n".join(lines), "SIM-TEST01", bytes(32), None, findings)
+    chain = keychain.follow(b"\n".join(lines), "SIM-TEST01", GENESIS, None, findings)
     assert findings
     assert not chain.lines
     report = ringread.Report()
@@ -69,7 +73,7 @@ def test_any_log_is_followed_as_far_as_it_is_signed(lines: list[bytes]) -> None:
         bag = Path(directory) / "bag"
         (bag / "data").mkdir(parents=True)
         (bag / "data" / "audit.log").write_bytes(b"\n".join(lines))
-        Path(directory, "ENROL.txt").write_text(f"genesis_public: {bytes(32).hex()}\n")
+        Path(directory, "ENROL.txt").write_text(f"genesis_public: {GENESIS.hex()}\n")
         ringread.read_log(bag, "SIM-TEST01", None, report, sliced=False)
     assert report.damaged or report.unverified
 
