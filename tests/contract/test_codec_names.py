@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from firmware.ports import CodecState
 from hw import codec
 from hw.codec import CodecRefused, PortAudioCodec
 from hw.portaudio import Refusal, find_device
@@ -78,6 +79,49 @@ def test_a_codec_named_by_a_number_is_refused(device: str) -> None:
 def test_a_rate_that_is_not_supported_is_refused(rate_hz: int) -> None:
     with pytest.raises(CodecRefused, match="must be 8000, 16000 or 48000"):
         PortAudioCodec(SimClock(0), "line1", rate_hz, 1)
+
+
+class HangingProcess:
+    """A device that opens and says nothing, held by a driver that does not let go even of a killed process."""
+
+    made = 0
+    id = 0
+    ended = behind = False
+
+    def __init__(self, *_what: object) -> None:
+        HangingProcess.made += 1
+        self.killed = False
+
+    def read(self) -> list[tuple[bytes, int, int, bytes]]:
+        assert not self.killed
+        return []
+
+    def end(self) -> None:
+        self.killed = True
+
+    def gone(self) -> bool:
+        return False
+
+    def wait(self, seconds: float) -> None:
+        assert self.killed
+
+
+def test_a_driver_that_lets_go_of_nothing_does_not_use_up_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process that the kernel keeps also keeps its descriptors: after four of them no more are started."""
+    clock = SimClock(0)
+    HangingProcess.made = 0
+    monkeypatch.setattr(codec, "_Process", HangingProcess)
+    made = PortAudioCodec(clock, "line1", 48_000, 1, wait=False)
+    clock.advance_ms(4900)
+    made.drain(8)
+    assert made.refusal is None
+    for _ in range(3600):
+        clock.advance_ms(1000)
+        assert made.drain(8) == []
+        assert made.state() is CodecState.LOST
+    assert HangingProcess.made == codec.DYING_MAX + 1
+    assert "delivered nothing" in str(made.refusal)
+    made.close()
 
 
 def test_a_machine_that_starts_no_process_is_tried_again_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:

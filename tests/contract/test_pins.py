@@ -272,6 +272,16 @@ def test_a_press_can_be_laid_ahead() -> None:
     assert [(edge.active, edge.at_mono_us) for edge in pins.read()] == [(True, 40_000), (False, 90_000)]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_tap_shorter_than_the_bouncing_of_its_press_ends_open(seed: int) -> None:
+    clock = SimClock(0)
+    pins = SimPins(clock, seed=seed)
+    pins.press(0, Signal.PAYMENT, at_mono_us=1000)
+    pins.release(0, Signal.PAYMENT, at_mono_us=2000)
+    clock.advance_ms(100)
+    assert ends_active(pins.read(), 0, Signal.PAYMENT) is False
+
+
 def test_a_worn_contact_closes_as_often_as_it_is_told_and_ends_open() -> None:
     clock = SimClock(0)
     pins = SimPins(clock)
