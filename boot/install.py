@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "install":
             device = Device(*options.device.split(":")) if options.device else Device.this()
             wheelhouse = None if options.no_packages else Path(options.wheelhouse)
-            install(destination(options.destdir), wheelhouse, device)
+            install(destination(options.destdir), wheelhouse, device, voip=options.voip)
         else:
             uninstall(destination(options.destdir))
     except InstallError as error:
@@ -110,6 +110,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     adder.add_argument("--destdir", default="/")
     adder.add_argument("--wheelhouse", default=str(WHEELHOUSE), help="folder of wheels; built there if it is missing")
     adder.add_argument("--no-packages", action="store_true", help="leave the Python packages out")
+    adder.add_argument("--voip", action="store_true", help="this recorder has VoIP lines: bridge and packet socket")
     adder.add_argument("--device", help="PYTHON:MACHINE of the device, for example 3.11:aarch64; default: this machine")
     remover = commands.add_parser("uninstall", help="remove everything that install put there, but no recording")
     remover.add_argument("--destdir", default="/")
@@ -128,11 +129,11 @@ def build_wheelhouse(out: Path) -> None:
     run([*command, "--wheel-dir", str(out), "--find-links", str(out)])
 
 
-def install(root: Path, wheelhouse: Path | None, device: Device) -> None:
+def install(root: Path, wheelhouse: Path | None, device: Device, *, voip: bool = False) -> None:
     """Raises InstallError; an interrupted run is completed by running it again."""
     if wheelhouse is not None and not any(wheelhouse.glob("*.whl")):
         build_wheelhouse(wheelhouse)
-    items = list(layout(device))
+    items = list(layout(device, voip=voip))
     for item in items:
         place(root, item)
     compile_overlays(root)
@@ -170,12 +171,13 @@ def uninstall(root: Path) -> None:
 # ----------------------------------------------------------------------------------------------- what goes where
 
 
-def layout(device: Device) -> Iterator[Item]:
+def layout(device: Device, *, voip: bool = False) -> Iterator[Item]:
     """Every file and link, without the wheels' own files."""
     version = device.python
     boot = REPOSITORY / "boot"
-    for source in files_under(boot / "root"):
-        yield Item(str(source.relative_to(boot / "root")), source=source)
+    for tree in (boot / "root", *([boot / "voip"] if voip else [])):
+        for source in files_under(tree):
+            yield Item(str(source.relative_to(tree)), source=source)
     for guide in sorted((boot / "guides").glob("*.md")):
         yield Item(f"usr/share/doc/tacet/{guide.name}", source=guide)
     for package in PACKAGES:

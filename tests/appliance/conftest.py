@@ -65,8 +65,13 @@ def files() -> Files:
     shutil.rmtree(boot, ignore_errors=True)
     boot.mkdir()
     (boot / "tacet.toml").write_text(SETTINGS)
-    names = [OUT / f"tacet-amd64.{end}" for end in ("vmlinuz", "initrd", "squashfs")]
-    return Files(*names, fresh_data(OUT / "data.img"), fresh_fat(OUT / "boot.img", boot, "TACETBOOT"))
+    return Files(
+        kernel=OUT / "tacet-amd64.vmlinuz",
+        initrd=OUT / "tacet-amd64.initrd",
+        root=OUT / "tacet-amd64.squashfs",
+        data=fresh_data(OUT / "data.img"),
+        boot=fresh_fat(OUT / "boot.img", boot, "TACETBOOT"),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,21 @@ def test_a_keyboard_that_is_plugged_in_types_nothing(machine: Machine) -> None:
     assert "usbhid" not in machine.run("lsmod")
 
 
+def test_the_erasable_memory_is_the_recorders_alone_and_writable_from_its_sandbox(machine: Machine) -> None:
+    """A real kernel driver (ds1307 as MCP7941x) behind the sysfs file that hw/nvmem.py writes."""
+    path = "/sys/bus/nvmem/devices/ds1307_nvram0/nvmem"
+    assert machine.run(f"stat -L -c '%U %a %s' {path}").strip() == "tacet 600 64"
+    inside = "nsenter -t $(systemctl show -p MainPID --value tacet-recorder) -m -S $(id -u tacet) -G $(id -g tacet)"
+    program = (
+        "from hw.nvmem import NvmemMemory; m = NvmemMemory('ds1307_nvram0', 'mcp794xx'); "
+        "m.write_slot(0, bytes(range(32))); m.write_slot(1, bytes(32)); "
+        "assert m.read() == bytes(range(32)) + bytes(32); m.zero_slot(0); assert not any(m.read()); print('proven')"
+    )
+    assert machine.run(f'{inside} /opt/tacet/venv/bin/python -P -c "{program}"', 120).strip() == "proven"
+    refused = machine.run(f"{inside} sh -c 'echo 1 > /sys/bus/usb/drivers_probe' 2>&1 || true")
+    assert "denied" in refused or "Read-only" in refused
+
+
 def test_provisioned_from_the_stick_it_becomes_ready(machine: Machine, desk: Desk) -> None:
     machine.plug_stick(desk.provisioning_stick())
     wait_active(machine, 300)

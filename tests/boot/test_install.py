@@ -33,11 +33,20 @@ def folded(name: str) -> str:
 
 
 def test_the_installed_tree_is_the_documented_one(installed: Path) -> None:
-    documented = set(
-        re.findall(r"^\| `(/[^`]+)` \|", section(REPOSITORY / "boot/TREE.md", until="## What is not"), re.M)
-    )
+    documented = paths(section(REPOSITORY / "boot/TREE.md", until="## With"))
     documented = {path.replace("pythonV", f"python{VERSION}") for path in documented}
     assert {folded(name) for name in contents(installed)} == documented
+
+
+def test_a_recorder_with_voip_lines_gets_the_documented_files_more(tmp_path: Path, installed: Path) -> None:
+    assert install.main(["install", "--no-packages", "--voip", "--destdir", str(tmp_path)]) == 0
+    more = {f"/{name}" for name in set(contents(tmp_path)) - set(contents(installed))}
+    page = (REPOSITORY / "boot/TREE.md").read_text().partition("## With")[2].partition("## What is not")[0]
+    assert more == paths(page)
+
+
+def paths(page: str) -> set[str]:
+    return set(re.findall(r"^\| `(/[^`]+)` \|", page, re.M))
 
 
 def section(path: Path, until: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 UNITS = Path("etc/systemd/system")
 EXPOSURE_MAX = {"tacet-recorder.service": 1.0, "tacet-clock.service": 2.5, "tacet-stick@.service": 2.5}
 
@@ -59,6 +60,15 @@ def test_a_misspelt_directive_would_be_seen(bootable: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("unit", sorted(EXPOSURE_MAX))
 def test_no_unit_is_more_exposed_than_promised(installed: Path, unit: str) -> None:
     assert exposure(installed / UNITS / unit) <= EXPOSURE_MAX[unit]
+
+
+def test_a_recorder_with_voip_lines_is_not_more_exposed_than_promised(installed: Path, tmp_path: Path) -> None:
+    """The drop-in's [Service] lines after the unit's own, as systemd reads them."""
+    drop_in = REPOSITORY / "boot/voip/etc/systemd/system/tacet-recorder.service.d/voip.conf"
+    unit, install_section, rest = (installed / UNITS / "tacet-recorder.service").read_text().partition("[Install]")
+    merged = tmp_path / "tacet-recorder.service"
+    merged.write_text(unit + drop_in.read_text().partition("[Service]")[2] + install_section + rest)
+    assert 1.0 < exposure(merged) <= 2.5
 
 
 def test_every_service_of_ours_has_a_limit(installed: Path) -> None:
