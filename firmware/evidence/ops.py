@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from firmware.evidence import pack
-from firmware.evidence.fields import FieldError, utc_text
+from firmware.evidence.fields import FieldError
 from firmware.evidence.judge import Refusal
+from firmware.evidence.local import day_text, local_text
 from firmware.evidence.order import Op, Order
 from firmware.evidence.site import NOTICE_DOCUMENT, NOTICE_VERSION_DOCUMENT, SITE_DOCUMENT, SiteFacts
 from firmware.policy.retention import Period
@@ -107,19 +108,19 @@ def _tell_missing(vault: Vault, order: Order, attached: Attachment, result: Resu
 def _hold(vault: Vault, order: Order, call_id: bytes) -> str:
     assert order.review_utc_ms is not None
     vault.hold(call_id, _info(order), order.review_utc_ms)
-    return f"is held; review by {utc_text(order.review_utc_ms)}."
+    return f"is held; review by {day_text(order.review_utc_ms)}."
 
 
 def _confirm(vault: Vault, order: Order, call_id: bytes) -> str:
     assert order.review_utc_ms is not None
     vault.confirm(call_id, _info(order), order.review_utc_ms)
-    return f"has its provisional hold confirmed; review by {utc_text(order.review_utc_ms)}."
+    return f"has its provisional hold confirmed; review by {day_text(order.review_utc_ms)}."
 
 
 def _extend(vault: Vault, order: Order, call_id: bytes) -> str:
     assert order.review_utc_ms is not None
     vault.extend(call_id, order.review_utc_ms)
-    return f"stays held; review by {utc_text(order.review_utc_ms)}."
+    return f"stays held; review by {day_text(order.review_utc_ms)}."
 
 
 def _release(vault: Vault, order: Order, call_id: bytes) -> str:
@@ -200,7 +201,7 @@ def _change_keys(vault: Vault, order: Order, attached: Attachment, result: Resul
 def _settle_time(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:
     assert order.time_utc_ms is not None
     vault.settle_time(order.time_utc_ms)
-    result.sentences.append(f"The clock was settled at {utc_text(order.time_utc_ms)}.")
+    result.sentences.append(f"The clock was settled at {local_text(order.time_utc_ms, 'UTC')}.")
 
 
 def _nothing(vault: Vault, order: Order, attached: Attachment, result: Result) -> None:

@@ -127,7 +127,7 @@ assert set(_WORDS) == set(Refusal)
 
 @dataclass(frozen=True)
 class Stamp:
-    """Who answers, when (UTC), and which order, where one could be read."""
+    """Who answers, when (local time, its zone said), and which order, where one could be read."""
 
     device_id: str
     when: str
@@ -165,7 +165,7 @@ def done(sentences: Sequence[str], stamp: Stamp) -> bytes:
 
 
 def _letter(word: str, sentences: Sequence[str], stamp: Stamp, code: Refusal | None) -> bytes:
-    lines = [word, "", *sentences, "", f"Recorder {stamp.device_id}, {stamp.when} (UTC)."]
+    lines = [word, "", *sentences, "", f"Recorder {stamp.device_id}, {stamp.when}."]
     if stamp.order_id is not None:
         lines.append(f"Order: {stamp.order_id}")
     if code is not None:

@@ -8,6 +8,7 @@ SITE_BYTES_MAX = 64 * 1024
 NOTICE_BYTES_MAX = 4 * 1024 * 1024
 """evidence.md: notice audio of at most 4 MiB."""
 
+DEFAULT_TIMEZONE = "Europe/London"
 SITE_DOCUMENT = "site"
 NOTICE_DOCUMENT = "notice"
 NOTICE_VERSION_DOCUMENT = "notice_version"
@@ -24,6 +25,7 @@ class SiteFacts:
     supervisor_may_export: bool
     notice_version: str
     retention_days: int = 0
+    timezone: str = DEFAULT_TIMEZONE
 
 
 ReadSite = Callable[[str], SiteFacts]

@@ -24,13 +24,21 @@ from firmware.evidence.bag import AnswerBag, StickLies
 from firmware.evidence.courier import Courier
 from firmware.evidence.fields import FieldError, utc_text
 from firmware.evidence.judge import Circumstances, Refusal, judge, signers
+from firmware.evidence.local import local_text
 from firmware.evidence.note import NOTE_BYTES_MAX, BadSignature, Note, NoteError, parse
 from firmware.evidence.notice import check_notice
 from firmware.evidence.ops import CALLS_MAX, NOTHING_ATTACHED, Attachment, Result, carry_out, check_keys, select
 from firmware.evidence.order import NOTICE_FILE, ORDER_FILE, SITE_FILE, Op, Order
 from firmware.evidence.pack import enrol_path, enrol_text
 from firmware.evidence.replies import Stamp, counted, done, failed, refused
-from firmware.evidence.site import NOTICE_BYTES_MAX, SITE_BYTES_MAX, SITE_DOCUMENT, ReadSite, SiteFacts
+from firmware.evidence.site import (
+    DEFAULT_TIMEZONE,
+    NOTICE_BYTES_MAX,
+    SITE_BYTES_MAX,
+    SITE_DOCUMENT,
+    ReadSite,
+    SiteFacts,
+)
 from firmware.ports import Stick
 from firmware.store.commands import DocumentChanged, Report, StickReport
 from firmware.store.errors import OrdersFull, VaultError
@@ -75,6 +83,7 @@ class Visit:
         self._read_site = read_site
         self._courier = courier
         self._device_id = vault.device_id
+        self._timezone = DEFAULT_TIMEZONE
 
     def run(self) -> Iterator[Step]:
         yield StickReport("working")
@@ -112,6 +121,7 @@ class Visit:
     def _obey(self) -> Generator[Step, None, None]:
         site_toml = self._vault.document(SITE_DOCUMENT) or b""
         site = self._read_site(site_toml.decode("utf-8"))
+        self._timezone = site.timezone
         read = yield from self._read_order()
         order = read.order
         refusal = judge(order, read.signed, self._circumstances(order, site))
@@ -246,7 +256,7 @@ class Visit:
     def _bag_info(self, order: Order) -> list[tuple[str, str]]:
         return [
             ("Bag-Software-Agent", "Tacet"),
-            ("Bagging-Date", self._now_text()[:10]),
+            ("Bagging-Date", utc_text(self._vault.now_utc_ms())[:10]),
             ("External-Identifier", order.order_id.hex()),
             ("Source-Organization", self._device_id),
         ]
@@ -269,10 +279,8 @@ class Visit:
                 return
 
     def _stamp(self, order: Order | None) -> Stamp:
-        return Stamp(self._device_id, self._now_text(), order.order_id.hex() if order is not None else None)
-
-    def _now_text(self) -> str:
-        return utc_text(self._vault.now_utc_ms())
+        when = local_text(self._vault.now_utc_ms(), self._timezone)
+        return Stamp(self._device_id, when, order.order_id.hex() if order is not None else None)
 
 
 def enrolment(vault: Vault) -> bytes:

@@ -6,7 +6,6 @@ from hypothesis import settings
 from tests.desk.rig import ESCROW_PASSPHRASE, PASSPHRASE, Rig
 from tools.desk import keys
 
-
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 

@@ -215,6 +215,27 @@ def test_passphrase_from_a_file(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> No
     assert rig.desk("list", "--passphrase-file", path).code == 0
 
 
+def test_a_call_may_be_ordered_by_the_beginning_of_its_id(rig: Rig) -> None:
+    call_id, _ = rig.recorder.call()
+    rig.export()
+    rig.take_in()
+    assert rig.order("hold", call_id[:12], "--case", "C", "--reason", "r", "--review", "2026-06-01").code == 0
+    assert rig.recorder.plug(rig.stick).state == "done"
+    assert rig.recorder.vault.calls()[0].held
+    wrong = "0" * 12 if not call_id.startswith("0" * 12) else "f" * 12
+    assert rig.order("erase", wrong, "--ground", "objection").code == 4
+
+
+def test_people_read_the_zone_and_programs_utc(rig: Rig) -> None:
+    rig.recorder.call()
+    rig.export()
+    rig.take_in()
+    assert "2 Mar 2026, 09:00:01 GMT" in rig.desk("list").out
+    assert rig.listed()[0]["started_utc"].startswith("2026-03-02T09:00:01")
+    (reply,) = rig.stick.rglob("REPLY.txt")
+    assert "2 March 2026, 09:00:0" in reply.read_text()
+
+
 @pytest.mark.parametrize("op", ["index", "report"])
 def test_plain_orders(rig: Rig, op: str) -> None:
     assert rig.order(op).code == 0

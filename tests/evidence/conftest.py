@@ -5,7 +5,6 @@ from hypothesis import settings
 
 from tests.evidence.rig import Rig
 
-
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from firmware.evidence.fields import FieldError, NewKey
 from firmware.evidence.judge import MAY_SIGN, TWO_PERSONS, Circumstances, Refusal, judge, key_name
+from firmware.evidence.local import day_text, local_text
 from firmware.evidence.order import SHAPES, Basis, Ground, Op, Order, Purpose, RecipientKind, compose, parse
 from firmware.evidence.replies import Stamp, refused
 from firmware.store.keys import Role
@@ -190,6 +191,14 @@ def test_every_refusal_has_its_words(code: Refusal) -> None:
     assert text.startswith("REFUSED\r\n")
     assert f"Code: {code.value}" in text
     assert len(text.splitlines()) >= 6
+
+
+def test_replies_are_in_the_site_s_own_time() -> None:
+    summer = START_UTC_MS + 120 * DAY_MS
+    assert local_text(START_UTC_MS, "Europe/London") == "2 March 2026, 09:00:00 GMT"
+    assert local_text(summer, "Europe/London") == "30 June 2026, 10:00:00 BST"
+    assert local_text(summer, "Nowhere/Atall") == "30 June 2026, 09:00:00 UTC"
+    assert day_text(summer) == "30 June 2026"
 
 
 def test_a_key_is_named_by_role_and_id() -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tools.desk import audio
 from tools.desk.bundle import enrolled_genesis, find_bundles, read_bundle
@@ -19,6 +20,7 @@ from tools.desk.findings import Findings, Severity
 from tools.desk.home import Home
 from tools.desk.imports import Imported, import_stick
 from tools.desk.library import CallRow, Query
+from tools.desk.local_times import local_text, zone_of
 from tools.desk.opening import hear
 from tools.desk.times import utc_ms_text
 
@@ -143,7 +145,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([listed(row) for row in rows], indent=1))
     else:
-        _print_table(rows)
+        _print_table(rows, zone_of(home))
     return 0
 
 
@@ -174,16 +176,16 @@ def listed(row: CallRow) -> dict[str, Any]:
     }
 
 
-def _print_table(rows: list[CallRow]) -> None:
+def _print_table(rows: list[CallRow], zone: ZoneInfo) -> None:
     table = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
-    table.writerow(["call", "started (UTC)", "line", "duration s", "number", "outcome", "held", "gaps", "audio"])
+    table.writerow(["call", "started", "line", "duration s", "number", "outcome", "held", "gaps", "audio"])
     for row in rows:
         reasons = ",".join(sorted({reason for _, _, reason in row.gaps}))
         held = "provisional" if row.provisional else "held" if row.held else ""
         table.writerow(
             [
                 row.call_id[:12],
-                utc_ms_text(row.started_utc_ms)[:19].replace("T", " "),
+                local_text(row.started_utc_ms, zone),
                 row.line_name,
                 f"{row.duration_s:.1f}",
                 row.number or row.number_absence or "",

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,12 +14,15 @@ from firmware.evidence.pack import recipients as check_recipients
 from firmware.evidence.pack import request_keys as check_requests
 from firmware.evidence.site import NOTICE_BYTES_MAX
 from tools.desk.command_common import add_home, add_now, add_passphrase, now_of, open_own, open_role, time_argument
+from tools.desk.desk import load
 from tools.desk.errors import NotFound, Refused
 from tools.desk.files import read_file
 from tools.desk.home import Home
-from tools.desk.keys import Person
+from tools.desk.keys import Person, Unlocked
 from tools.desk.orders import Draft, Validity, build, cosign, write
 from tools.desk.site import site_facts, site_file
+
+CALL_ID_DIGITS = 32
 
 Drafter = Callable[[argparse.Namespace, Home], Draft]
 
@@ -44,7 +48,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     release.add_argument("--case", metavar="REF")
     release.add_argument("--reason", required=True, metavar="TEXT")
     erase = _op(ops, "erase", "destroy one call before its limit", _erase)
-    erase.add_argument("call", type=_call_id, metavar="CALL")
+    erase.add_argument("calls", nargs=1, type=_call_word, metavar="CALL")
     erase.add_argument("--ground", required=True, type=Ground, choices=list(Ground), metavar=_words(Ground))
     erase.add_argument("--case", metavar="REF")
     keys = _op(ops, "keys", "enrol the persons of this home as the new set of keys (two persons sign)", _keys)
@@ -95,7 +99,9 @@ def _add_export(ops: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     export.add_argument("--from", dest="start", type=time_argument, metavar="TIME", help="calls that began from")
     export.add_argument("--to", dest="end", type=time_argument, metavar="TIME", help="... up to, not included")
     export.add_argument("--line", action="append", default=[], metavar="NAME", help="this line only (else all)")
-    export.add_argument("--call", action="append", default=[], type=_call_id, metavar="CALL", help="this call")
+    export.add_argument(
+        "--call", dest="calls", action="append", default=[], type=_call_word, metavar="CALL", help="this call"
+    )
     export.add_argument("--purpose", required=True, type=Purpose, choices=list(Purpose), metavar=_words(Purpose))
     export.add_argument("--basis", required=True, type=Basis, choices=list(Basis), metavar=_words(Basis))
     export.add_argument(
@@ -109,17 +115,24 @@ def _add_export(ops: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _add_calls(command: argparse.ArgumentParser) -> None:
-    command.add_argument("calls", nargs="+", type=_call_id, metavar="CALL")
+    command.add_argument("calls", nargs="+", type=_call_word, metavar="CALL")
 
 
-def _call_id(text: str) -> bytes:
+def _call_word(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{4,32}", text):
+        raise argparse.ArgumentTypeError("a call is named by the hex digits of its id, or the first ones (see `list`)")
+    return text.lower()
+
+
+def _named(home: Home, person: Unlocked, words: Sequence[str]) -> tuple[bytes, ...]:
+    """Whole ids as they are; beginnings of ids as the library knows them. Raises NotFound."""
+    if all(len(word) == CALL_ID_DIGITS for word in words):
+        return tuple(bytes.fromhex(word) for word in words)
+    library = load(home, person)
     try:
-        value = bytes.fromhex(text)
-    except ValueError:
-        value = b""
-    if len(value) != 16:
-        raise argparse.ArgumentTypeError("a call is named by the 32 hex digits of its id (see `list`)")
-    return value
+        return tuple(bytes.fromhex(library.get(word).call_id) for word in words)
+    finally:
+        library.close()
 
 
 # ---------------------------------------------------------------------------------------------------------- drafts
@@ -138,7 +151,7 @@ def _export(arguments: argparse.Namespace, home: Home) -> Draft:
         "from_utc_ms": arguments.start,
         "to_utc_ms": arguments.end,
         "lines": tuple(arguments.line),
-        "calls": tuple(arguments.call),
+        "calls": arguments.calls,
     }
     return Draft(Op.EXPORT, fields)
 
@@ -147,7 +160,7 @@ def _hold(op: Op) -> Drafter:
     return lambda arguments, home: Draft(
         op,
         {
-            "calls": tuple(arguments.calls),
+            "calls": arguments.calls,
             "case": arguments.case,
             "reason": arguments.reason,
             "review_utc_ms": arguments.review,
@@ -156,11 +169,11 @@ def _hold(op: Op) -> Drafter:
 
 
 def _release(arguments: argparse.Namespace, home: Home) -> Draft:
-    return Draft(Op.RELEASE, {"calls": tuple(arguments.calls), "case": arguments.case, "reason": arguments.reason})
+    return Draft(Op.RELEASE, {"calls": arguments.calls, "case": arguments.case, "reason": arguments.reason})
 
 
 def _erase(arguments: argparse.Namespace, home: Home) -> Draft:
-    return Draft(Op.ERASE, {"calls": (arguments.call,), "ground": arguments.ground, "case": arguments.case})
+    return Draft(Op.ERASE, {"calls": arguments.calls, "ground": arguments.ground, "case": arguments.case})
 
 
 def _keys(arguments: argparse.Namespace, home: Home) -> Draft:
@@ -215,9 +228,10 @@ def run_order(arguments: argparse.Namespace) -> int:
     home = Home.open(arguments.home)
     device = home.find_device(arguments.device)
     now = now_of(arguments)
+    signers = [open_own(arguments, home)]
+    arguments.calls = _named(home, signers[0], getattr(arguments, "calls", ()))
     draft = arguments.draft(arguments, home)
     order = build(device, draft, Validity.of(now, arguments.not_before, arguments.not_after))
-    signers = [open_own(arguments, home)]
     if arguments.cosign is not None:
         signers.append(open_role(home, arguments.cosign, arguments.cosign_passphrase_file))
     path, missing = write(home, arguments.stick, order, signers, draft, now)

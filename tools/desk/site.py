@@ -21,6 +21,7 @@ def site_facts(text: str) -> SiteFacts:
         line_names=tuple(line.name for line in site.lines),
         retention_months=0 if days else site.of("retention", "months"),
         retention_days=days,
+        timezone=site.of("site", "timezone"),
         supervisor_may_export=site.of("desk", "supervisor_may_export"),
         notice_version=site.of("notice", "version"),
     )
