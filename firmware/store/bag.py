@@ -167,11 +167,9 @@ class Pool:
         return damaged
 
     def _stored(self, bag: Bag, entry: Entry, images: Sequence[bytes]) -> bytes:
-        for image in images:
-            if self._judge(bag.row, entry.index, image, entry.offset)[0] is State.VALID:
-                size = entry.length + OVERHEAD_BYTES
-                return image[entry.offset : entry.offset + size] + bytes(-size % ALIGN)
-        raise AssertionError("an entry that was valid a moment ago")
+        size = entry.length + OVERHEAD_BYTES
+        valid = [x for x in images if self._judge(bag.row, entry.index, x, entry.offset)[0] is State.VALID]
+        return valid[0][entry.offset : entry.offset + size] + bytes(-size % ALIGN)
 
     def _judge(self, row: BagRow, index: int, image: bytes, at: int) -> tuple[State, Kind, bytes]:
         nothing = (Kind.OPEN, b"")

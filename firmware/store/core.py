@@ -165,10 +165,7 @@ class Core:
         if kind is Kind.OPEN:
             self._index_open(bag, body)
             return
-        call_id = subject(kind, body)
-        call = self.calls.get(call_id)
-        if call is None:
-            return
+        call = self.calls[subject(kind, body)]
         if kind is Kind.META:
             call.meta_hash = digest(body)
         elif kind is Kind.CLOSE:

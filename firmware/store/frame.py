@@ -132,6 +132,12 @@ def encoded_bytes(payload_lengths: Sequence[int]) -> int:
     return -(-used // BLOCK_BYTES) * BLOCK_BYTES
 
 
+def spare_bytes(payload_lengths: Sequence[int]) -> int:
+    """How much of that frame would be padding."""
+    used = HEADER_BYTES + TAG_BYTES + sum(PIECE_HEADER_BYTES + length for length in payload_lengths)
+    return encoded_bytes(payload_lengths) - used
+
+
 def encode_pieces(pieces: Sequence[Piece]) -> bytearray:
     """The plaintext, zero-padded so that header, text and tag fill whole blocks."""
     size = encoded_bytes([len(piece.payload) for piece in pieces]) - HEADER_BYTES - TAG_BYTES

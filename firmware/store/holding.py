@@ -24,6 +24,8 @@ from firmware.store.ring import Found
 from firmware.store.rotate import Change
 from firmware.store.table import HOLD_BAGS_MAX, BagType, Certificate, Op, Todo, TodoOp
 
+TEXT_BYTES_MAX = 2048
+"""Case and reason of a hold."""
 INTENT_ROOM_BYTES = 8192
 """Kept free in a hold bag: RELEASE intents, and HOLDINFO marked as exported."""
 ENTRY_ROOM_BYTES = INTENT_ROOM_BYTES + 12 * 1024
@@ -58,6 +60,8 @@ def hold(core: Core, call_id: bytes, info: bytes, review_utc_ms: int) -> None:
     assert call is not None
     if call.close is None:
         raise Refused(Refusal.NOT_KEPT.value)
+    if len(info) > TEXT_BYTES_MAX:
+        raise Refused("text_too_long")
     sealed = _seal_info(core, call, info)
     if call.hold is not None:
         _log(core, "HOLD", call_id, review_utc_ms)

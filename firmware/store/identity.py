@@ -53,7 +53,7 @@ class Geometry:
             reserve_blocks=max(zone_blocks, min(64 * MIB // BLOCK_BYTES, ring_blocks // 8)),
             hold_blocks=max(1, hold_bytes // BLOCK_BYTES),
             bag_slots=340 if large else 160,
-            bag_slot_bytes=512 * 1024 if large else 64 * 1024,
+            bag_slot_bytes=640 * 1024 if large else 64 * 1024,
             audit_segments=1024 if large else 64,
             audit_segment_bytes=64 * 1024,
             epochs=8192 if large else 1024,

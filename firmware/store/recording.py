@@ -196,8 +196,13 @@ def _make_way(core: Core, running: Running, first: int, samples: int) -> int | N
 def _seal_due(core: Core, running: Running) -> int | None:
     """The piece is taken by now: where a ROTATE for room hangs, or there is none, the frame waits for the next piece,
     which is refused with the reason."""
+    if not running.due:
+        return None
+    _encoded(core, running)
+    if running.better_later():
+        return None
     try:
-        return _seal(core, running) if running.due else None
+        return _seal(core, running)
     except (ErasureUnconfirmed, RingFull):
         return None
 
@@ -219,6 +224,7 @@ def _seal(core: Core, running: Running, *, last: bool = False) -> int:
 
 
 def _encoded(core: Core, running: Running) -> list[Piece]:
+    """The pending pieces for one frame; a gap with reason FAULT where the encoder failed."""
     try:
         return running.encoded(core.parts.encoder)
     except OSError:

@@ -61,7 +61,7 @@ def bundle() -> Bundle:
 
 def test_what_the_device_made_is_believed(bundle: Bundle) -> None:
     assert bundle.problems(bundle.tcf) == []
-    assert len(bundle.frames()) == 7
+    assert len(bundle.frames()) == 8
 
 
 def test_two_hundred_forged_bundles_are_all_refused_with_a_reason(bundle: Bundle) -> None:
@@ -97,20 +97,20 @@ def test_what_is_sound_stays_usable(bundle: Bundle) -> None:
     forged = b"".join([*frames[:3], bytes(damaged), *frames[4:]])
     verified = reader.verify_call(bundle.device_id, bundle.call, forged, bundle.keys)
     assert verified.problems == ["frame 3: damaged", "frames 3 to 3: missing"]
-    assert [frame.header.seq for frame in verified.frames] == [0, 1, 2, 4, 5, 6]
+    assert [frame.header.seq for frame in verified.frames] == [0, 1, 2, 4, 5, 6, 7]
 
 
 def test_a_header_that_is_gone_costs_one_frame_and_is_named_once(bundle: Bundle) -> None:
     frames = bundle.frames()
     forged = frames[0] + bytes(len(frames[1])) + b"".join(frames[2:])
     verified = reader.verify_call(bundle.device_id, bundle.call, forged, bundle.keys)
-    assert verified.problems == ["block 8: magic", "frames 1 to 1: missing"]
+    assert verified.problems == ["block 6: magic", "frames 1 to 1: missing"]
 
 
 def test_a_torn_last_frame_is_named(bundle: Bundle) -> None:
     problems = bundle.problems(bundle.tcf[:-BLOCK_BYTES])
     assert problems[0].endswith("truncated")
-    assert problems[-1] == "frames: 6 of 7"
+    assert problems[-1] == "frames: 7 of 8"
 
 
 def forge(bundle: Bundle, seed: bytes, epoch: int, device_id: str) -> bytes:

@@ -66,7 +66,7 @@ class Desk:
 def test_a_call_goes_through_the_queue_and_the_frames_are_reported() -> None:
     desk = Desk()
     desk.submit(desk.open(1), *desk.audio(1, 40), AppendGap(1, 32_000, 800, GapReason.PAYMENT), desk.close(1))
-    assert desk.run() == [FrameSealed(1, 14_400), FrameSealed(1, 28_800), FrameSealed(1, 32_800)]
+    assert desk.run() == [FrameSealed(1, 12_000), FrameSealed(1, 24_000), FrameSealed(1, 32_800)]
     (entry,) = desk.world.vault.calls()
     assert sum(piece.samples for piece in heard(desk.world.vault, entry.call_id)) == 32_800
     assert desk.outcomes == [Outcome.RECORDED]
@@ -92,7 +92,7 @@ def test_opt_out_overtakes_a_minute_of_queued_audio() -> None:
     desk.submit(*desk.audio(1, 500, 20), *[desk.open(2, 1)], *desk.audio(2, 20), OptOut(0, 1))
     reports = desk.run()
     assert reports[0] == OptOutDone(0, 1, True)
-    assert reports[1:] == [FrameSealed(2, 14_400)]
+    assert reports[1:] == [FrameSealed(2, 12_000)]
     assert desk.world.vault._core.ring.head - frames <= 8
     desk.submit(*desk.audio(1, 3, 600), WriteRow(row(0, desk.now, desk.now, Outcome.OPTED_OUT), 1))
     assert desk.run() == []
