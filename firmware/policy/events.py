@@ -311,3 +311,6 @@ class Packet(NamedTuple):
     port: Port
     at_mono_us: int
     data: bytes
+
+    def __repr__(self) -> str:
+        return f"Packet({self.port.value}, {self.at_mono_us}, ...)"

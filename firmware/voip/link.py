@@ -16,7 +16,7 @@ FRAGMENTS_PER_DATAGRAM_MAX = 48
 DATAGRAM_BYTES_MAX = 65_535
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Segment:
     """The payload of a UDP datagram (``tcp`` False) or TCP segment. Addresses: 4 or 16 bytes."""
 
@@ -30,6 +30,9 @@ class Segment:
     synchronise: bool = False
     finished: bool = False
     """FIN or RST."""
+
+    def __repr__(self) -> str:
+        return "Segment(...)"
 
 
 class LinkReader:
@@ -99,7 +102,7 @@ def _transport(source: bytes, destination: bytes, protocol: int, layer: object) 
     return None
 
 
-@dataclass
+@dataclass(repr=False)
 class _Partial:
     since_mono_us: int
     parts: dict[int, bytes]

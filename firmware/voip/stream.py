@@ -19,7 +19,7 @@ HALF_SEQUENCE = 0x80000000
 FlowKey = tuple[bytes, int, bytes, int]
 
 
-@dataclass
+@dataclass(repr=False)
 class _Flow:
     """``expected``: next sequence number, None until the first segment. ``text``: contiguous bytes not yet a message,
     of which the first ``searched`` hold no end of headers. ``pending``: out-of-order segments by sequence number."""

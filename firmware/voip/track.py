@@ -47,7 +47,7 @@ Part = tuple[int, int, Coding, bytes | None]
 """(first sample, samples, coding, bytes; None is silence on purpose)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """Contiguous audio [start, end) of one coding; ``data`` has ``coding.unit_bytes`` per sample."""
 

@@ -49,7 +49,7 @@ def hear_all(packets: Iterator[Packet] | list[Packet], *, follow: bool = True) -
     for packet in packets:
         now = max(now, packet.at_mono_us)
         outputs = trunk.hear(packet)
-        assert CANARY not in repr(outputs)
+        assert CANARY not in repr((outputs, packet, trunk._board.calls, list(trunk._board.calls.values())))
         sink.take(outputs)
         assert_bounded(trunk)
     for step in range(1, 40):
