@@ -199,12 +199,12 @@ def test_a_stream_whose_first_callback_was_late_is_put_right_by_the_next() -> No
 
 
 @pytest.mark.parametrize("pace", [1.0003, 0.9997])
-def test_a_crystal_that_is_off_loses_nothing_in_an_hour(pace: float) -> None:
-    """Common crystals are within 100 ppm; 300 ppm are a second in an hour, which is drift and not loss."""
+def test_a_crystal_that_is_off_loses_nothing_in_a_quarter_of_an_hour(pace: float) -> None:
+    """Common crystals are within 100 ppm; 300 ppm are 0.27 s in that time, which is drift and not loss."""
     device = Device(pace=pace)
-    device.run(36_000)
+    device.run(9_000)
     firsts = [block.first_sample for block in device.blocks]
-    assert firsts == list(range(0, 36_000 * 800, 800))
+    assert firsts == list(range(0, 9_000 * 800, 800))
     claimed = np.array([block.captured_mono_us for block in device.blocks])
     truth = device.start_us + np.array(firsts) * SAMPLE_US * pace
     assert np.abs(claimed - truth).max() < 1000
