@@ -12,10 +12,10 @@ from firmware.dsp import dtmf_weights
 from firmware.dsp.dtmf_segment import Burst
 from firmware.units import SAMPLE_RATE_HZ
 
-LOOSE = 1.6
+LOOSE = 1.2
 """For masking: from held-out speech, see ``tools/dsp_table.md``."""
 
-STRICT = 4.2
+STRICT = 3.8
 """For counting keys."""
 
 PRIMED_KEYS, PRIMED_WITHIN, PRIMED_ODDS = 2, 5 * SAMPLE_RATE_HZ, 3.0

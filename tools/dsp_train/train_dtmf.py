@@ -253,7 +253,7 @@ def main() -> None:
 AMOUNTS = {TRAIN_SEED: (1500, 60), HELD_SEED: (500, 60)}
 """Strings, and minutes of each kind of sound, by seed."""
 
-MORE_PIECES, MORE_MINUTES = 8, 15
+MORE_PIECES, MORE_MINUTES = 5, 15
 """Further espeak-ng speech, seeds (TRAIN_SEED, piece): synthetic voices are harder to tell from keys than people."""
 
 
