@@ -132,6 +132,7 @@ class Stamp:
     device_id: str
     when: str
     order_id: str | None
+    erasure_proven: bool = True
 
 
 def refused(code: Refusal, detail: str | None, stamp: Stamp) -> bytes:
@@ -170,4 +171,6 @@ def _letter(word: str, sentences: Sequence[str], stamp: Stamp, code: Refusal | N
         lines.append(f"Order: {stamp.order_id}")
     if code is not None:
         lines.append(f"Code: {code.value}")
+    if not stamp.erasure_proven:
+        lines.append("Keys are kept in a file: erasure is not proven on this storage.")
     return ("\r\n".join(lines) + "\r\n").encode("utf-8")

@@ -280,7 +280,8 @@ class Visit:
 
     def _stamp(self, order: Order | None) -> Stamp:
         when = local_text(self._vault.now_utc_ms(), self._timezone)
-        return Stamp(self._device_id, when, order.order_id.hex() if order is not None else None)
+        proven = self._vault.health()["erasure_proven"] == 1
+        return Stamp(self._device_id, when, order.order_id.hex() if order is not None else None, proven)
 
 
 def enrolment(vault: Vault) -> bytes:

@@ -74,6 +74,7 @@ def wav(seconds: float = 2.0, rate_hz: int = 8000, channels: int = 1) -> bytes:
 class Rig:
     root: Path
     """The stick's directory."""
+    memory_kind: str = "sim"
     world: World = field(init=False)
     orders_made: int = 0
     reports: list[Report] = field(default_factory=list)
@@ -81,7 +82,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
         keys = tuple(person.key for person in (CUSTODIAN, ESCROW, SUPERVISOR))
-        self.world = World(charter=charter(device_id=DEVICE, request_keys=keys))
+        self.world = World(memory_kind=self.memory_kind, charter=charter(device_id=DEVICE, request_keys=keys))
         self.world.vault.put_document("site", SITE.encode())
 
     @property

@@ -305,6 +305,18 @@ def test_an_erased_call_is_gone_and_its_certificate_is_in_the_answer(rig: Rig) -
     assert call_id.hex() in (rig.answer(order) / "data/certificates.txt").read_text()
 
 
+def test_a_recorder_without_erasable_memory_never_claims_proof(rig: Rig) -> None:
+    """storage.md 1.9: replies and certificates of the degraded mode say so."""
+    for kind, degraded in (("file", True), ("at24", False)):
+        other = Rig(rig.root.parent / kind, memory_kind=kind)
+        call_id = other.world.call()
+        order = other.order(Op.ERASE, calls=(call_id,))
+        other.give(order)
+        reply = (other.answer(order) / "REPLY.txt").read_text()
+        assert ("erasure is not proven on this storage" in reply) == degraded
+        assert f"proven={int(not degraded)}" in (other.answer(order) / "data/certificates.txt").read_text()
+
+
 def test_a_hold_of_several_calls_says_what_became_of_each(rig: Rig) -> None:
     call_id = rig.world.call()
     order = rig.order(Op.HOLD, calls=(call_id, bytes(16)))
