@@ -128,6 +128,11 @@ class _Process:
         self._records.close()
         self._commands.close()
 
+    def how_it_ended(self) -> str:
+        """Where it is known: the exit status, or the signal (-6: PortAudio's own assertion; -9: a thread that span)."""
+        status = self._process.poll()
+        return "" if status is None else f" (its process ended with {status})"
+
     def gone(self) -> bool:
         return self._process.poll() is not None
 
@@ -262,7 +267,8 @@ class PortAudioCodec:
         for kind, mono_us, index, payload in self._process.read():
             self._take(kind, mono_us, index, payload)
         if self._process.ended:
-            self._lose(self.refusal or CodecRefused(f"The sound adapter {self._device!r} stopped. {_SAFE}"))
+            how = self._process.how_it_ended()
+            self._lose(self.refusal or CodecRefused(f"The sound adapter {self._device!r} stopped{how}. {_SAFE}"))
         elif self._heard and self._silent_us() > ABANDONED_AFTER_US:
             self._lose(CodecMissing(f"The sound adapter {self._device!r} fell silent. {_SAFE}"))
         elif not self._heard and now_mono_us - self._started_mono_us > OPENING_US_MAX:

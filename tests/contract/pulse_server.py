@@ -16,6 +16,7 @@ PROGRAMS = ("pulseaudio", "parec", "paplay")
 MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
 UP_S_MAX = 10.0
 
+# PortAudio 19.6 stops with an assertion where no "default" is defined, also when nobody asks for it (measured).
 _ALSA = """
 pcm.default {{ type null }}
 pcm.line1 {{

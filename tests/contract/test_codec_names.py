@@ -99,6 +99,9 @@ class HangingProcess:
     def end(self) -> None:
         self.killed = True
 
+    def how_it_ended(self) -> str:
+        return ""
+
     def gone(self) -> bool:
         return False
 
