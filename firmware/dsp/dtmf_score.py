@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware.dsp import dtmf_weights
-from firmware.dsp.dtmf_segment import Burst
+from firmware.dsp.dtmf_segment import FEATURES, Burst
 from firmware.units import SAMPLE_RATE_HZ
 
 LOOSE = 1.2
@@ -31,12 +31,15 @@ KEY_DEVIATION_MAX = 0.0265
 STANDARDISED_MAX = 4.0
 """Features are clipped at 4 standard deviations: what was never seen in training must not carry the sum away."""
 
-_MEAN: NDArray[np.float64] = np.array(dtmf_weights.MEAN[0])
-_SCALE: NDArray[np.float64] = np.array(dtmf_weights.SCALE[0])
-_HIDDEN: NDArray[np.float64] = np.array(dtmf_weights.HIDDEN)
-_HIDDEN_BIAS: NDArray[np.float64] = np.array(dtmf_weights.HIDDEN_BIAS[0])
-_OUTPUT: NDArray[np.float64] = np.array(dtmf_weights.OUTPUT[0])
-_BIAS = float(dtmf_weights.BIAS[0][0])
+
+def _numbers(text: str) -> NDArray[np.float64]:
+    return np.array([float(word) for word in text.split()])
+
+
+_MEAN, _SCALE = _numbers(dtmf_weights.MEAN), _numbers(dtmf_weights.SCALE)
+_HIDDEN = _numbers(dtmf_weights.HIDDEN).reshape(len(FEATURES), -1)
+_HIDDEN_BIAS, _OUTPUT = _numbers(dtmf_weights.HIDDEN_BIAS), _numbers(dtmf_weights.OUTPUT)
+_BIAS = float(dtmf_weights.BIAS)
 
 
 def score(burst: Burst) -> float:

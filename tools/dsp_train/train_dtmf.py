@@ -221,12 +221,11 @@ def write(weights: dict[str, NDArray[np.float64]], path: Path) -> None:
         "",
     ]
     for name, value in weights.items():
-        rounded = np.round(value, 4).tolist()
-        rows = rounded if isinstance(rounded[0], list) else [rounded]
-        lines.append(f"{name.upper()} = (")
-        lines += [f"    ({', '.join(str(v) for v in row)},)," for row in rows]
-        lines.append(")")
-    path.write_text("\n".join(lines) + "\n")
+        numbers = [f"{number:.4f}" for number in np.ravel(value)]
+        lines.append(f'{name.upper()} = """')
+        lines += [" ".join(numbers[at : at + 14]) for at in range(0, len(numbers), 14)]
+        lines += ['"""', ""]
+    path.write_text("\n".join(lines[:-1]) + "\n")
 
 
 def main() -> None:
