@@ -48,7 +48,7 @@ def add_index(vault: Vault, bag: AnswerBag) -> Generator[None, None, int]:
     entries = vault.calls()
     for number, start in enumerate(range(0, len(entries), INDEX_CALLS_PER_FILE), 1):
         part = entries[start : start + INDEX_CALLS_PER_FILE]
-        yield from bag.add(f"index/{number}.key", _index_records(vault, part))
+        yield from bag.add(f"index/{number}.key", _gathered(_index_records(vault, part)))
     return len(entries)
 
 
@@ -65,8 +65,8 @@ def _index_records(vault: Vault, entries: Sequence[CallEntry]) -> Iterator[bytes
 
 
 def add_report(vault: Vault, bag: AnswerBag, site_toml: bytes) -> Generator[None, None, None]:
-    yield from bag.add("audit.log", _joined(_readable(vault.audit_lines())))
-    yield from bag.add("certificates.txt", _joined(_readable(vault.certificates())))
+    yield from bag.add("audit.log", _lines(_readable(vault.audit_lines())))
+    yield from bag.add("certificates.txt", _lines(_readable(vault.certificates())))
     health = "".join(f"{name}: {value}\n" for name, value in vault.health().items())
     yield from bag.add("health.txt", iter([health.encode("ascii")]))
     yield from bag.add("site.toml", iter([site_toml]))
@@ -80,13 +80,15 @@ def _readable(lines: Iterator[bytes]) -> Iterator[bytes]:
         return
 
 
-def _joined(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines gathered into chunks that are worth a write."""
+def _lines(lines: Iterator[bytes]) -> Iterator[bytes]:
+    return _gathered(line + b"\n" for line in lines)
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Small pieces gathered into chunks that are worth a write to a stick."""
     buffer = bytearray()
-    for line in lines:
-        buffer += line
-        if not line.endswith(b"\n"):
-            buffer += b"\n"
+    for piece in pieces:
+        buffer += piece
         if len(buffer) >= CHUNK_BYTES:
             yield bytes(buffer)
             buffer.clear()

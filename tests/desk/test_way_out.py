@@ -116,6 +116,16 @@ def test_calls_are_found_by_any_part_of_the_number_and_by_line_and_time(rig: Rig
     assert [call["number_absence"] for call in rig.listed()] == ["withheld", None]
 
 
+def test_a_lost_enrolment_is_found_in_the_log(rig: Rig) -> None:
+    call_id, _ = rig.recorder.call()
+    rig.export()
+    (rig.stick / "TACET" / rig.device / "ENROL.txt").unlink()
+    taken = rig.take_in()
+    assert taken.code == 0, taken.err
+    assert rig.recorder.vault.fingerprint.hex() in taken.out
+    assert rig.desk("extract", call_id, "--wav", rig.root / "x.wav").code == 0
+
+
 def test_importing_twice_takes_in_once(rig: Rig) -> None:
     rig.recorder.call()
     rig.export()

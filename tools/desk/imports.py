@@ -21,6 +21,7 @@ from firmware.units import SAMPLE_RATE_HZ
 from tools.desk import retention
 from tools.desk.bundle import (
     DEVICE_DIRECTORY,
+    LOG_BYTES_MAX,
     ORDER_ID,
     SMALL_BYTES_MAX,
     Bundle,
@@ -35,6 +36,7 @@ from tools.desk.errors import DeskError, MediumFailed, NotFound, NotVerified, Re
 from tools.desk.files import PRIVATE_FILE, make_directory, read_if_there, write_file
 from tools.desk.findings import Finding, Severity
 from tools.desk.home import Device
+from tools.desk.keychain import AUDIT_LOG, genesis_of
 from tools.desk.library import CallRow
 from tools.desk.site import site_facts
 
@@ -98,7 +100,7 @@ def _pin_all(desk: Desk, stick: Path, result: Imported) -> None:
 
 def _pin(desk: Desk, stick: Path, device_id: str, result: Imported) -> None:
     """The first sight of a recorder pins its first signing key; a different one later is refused."""
-    genesis = enrolled_genesis(stick, device_id)
+    genesis = enrolled_genesis(stick, device_id) or _genesis_in_logs(stick, device_id)
     known = {device.device_id: device for device in desk.home.devices()}
     device = known.get(device_id)
     if genesis is None:
@@ -117,6 +119,16 @@ def _pin(desk: Desk, stick: Path, device_id: str, result: Imported) -> None:
     desk.home.save_device(pinned)
     desk.home.log.append("PIN", desk.now_utc_ms, {"device": device_id, "fingerprint": fingerprint.hex()})
     result.pinned.append(pinned)
+
+
+def _genesis_in_logs(stick: Path, device_id: str) -> bytes | None:
+    """Where ENROL.txt was lost: a log that reaches back to line 1 names the key too."""
+    for directory in find_bundles(stick):
+        if directory.parent.name == device_id:
+            genesis = genesis_of(read_if_there(directory / AUDIT_LOG, LOG_BYTES_MAX) or b"")
+            if genesis is not None:
+                return genesis
+    return None
 
 
 def _read_replies(desk: Desk, stick: Path, result: Imported) -> None:
