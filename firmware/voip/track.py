@@ -38,6 +38,9 @@ packet."""
 LATE_RUN_MAX = 50
 """1 s of 20 ms packets: one packet that overtakes that many is not seen."""
 
+PACKET_SAMPLES_MAX = 2400
+"""300 ms: telephones send 10 to 60 ms a packet, some gateways 120. What is longer is no telephone's."""
+
 SILENCE_SAMPLES_MAX = 8000 * 3600
 
 HALF_TIME = 0x80000000
@@ -140,6 +143,9 @@ class Track:
             self._begin(ssrc, sequence, stamp, at_mono_us)
         self.last_mono_us = at_mono_us
         samples = len(payload) // coding.unit_bytes
+        if samples > PACKET_SAMPLES_MAX:
+            self.late_packets += 1
+            return
         position = self._position
         if stamp != self._stamp or sequence != self._sequence or position < self._cut or not sequence & 0x0F:
             found = self._place(sequence, stamp, samples, coding, at_mono_us)
@@ -238,25 +244,25 @@ class Track:
 
     def _take_other(self, kind: int, sequence: int, stamp: int, ssrc: int, payload: bytes, at_mono_us: int) -> None:
         types = self.types
+        if kind in RTCP_TYPES:
+            return
+        self.last_mono_us = at_mono_us
         if self._paused and kind not in types.events:
-            if kind in types.codings or kind in types.redundant:
-                self.last_mono_us = at_mono_us
-        elif kind in types.redundant:
+            return
+        if kind in types.redundant:
             self._take_redundant(sequence, stamp, ssrc, payload, at_mono_us)
         elif kind in types.events:
             self._follow(sequence, stamp, ssrc, at_mono_us)
             self.keys.take(stamp, self._axis_mono_us(stamp, at_mono_us), payload, at_mono_us)
         elif kind in types.noise:
             self._follow(sequence, stamp, ssrc, at_mono_us)
-        elif kind in types.unrecordable and kind not in RTCP_TYPES:
-            self.last_mono_us = at_mono_us
+        elif kind in types.unrecordable:
             self.unrecordable = types.unrecordable[kind]
 
     def _follow(self, sequence: int, stamp: int, ssrc: int, at_mono_us: int) -> None:
         """Comfort noise or an event: the sender lives and is silent until its next voice packet."""
         if ssrc != self._ssrc:
             self._begin(ssrc, sequence, stamp, at_mono_us)
-        self.last_mono_us = at_mono_us
         if (sequence - self._sequence) & 0xFFFF < HALF_SEQUENCE:
             self._sequence = (sequence + 1) & 0xFFFF
         self._quiet = None if self._paused else self._coding or self.types.preferred

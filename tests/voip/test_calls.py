@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from firmware.policy.events import Absence, Port
 from firmware.policy.records import Ended
 from firmware.voip.output import Encrypted, MediaMissing, NotRecordableCodec, RtpWithoutDialog
@@ -393,6 +395,27 @@ def test_a_codec_that_cannot_be_recorded_is_told() -> None:
         assert kept.row == ("fault", "trunk_invite_ddi")
         assert [told.codec for told in kept.told if isinstance(told, NotRecordableCodec)] == [word]
         assert kept.audio_samples() == 0
+
+
+@pytest.mark.parametrize(
+    ("media", "row"),
+    [
+        ({"formats": "18"}, ("fault", "trunk_invite_ddi")),
+        ({"formats": "96"}, ("fault", "trunk_invite_ddi")),
+        ({"profile": "RTP/SAVP"}, ("not_recordable_encrypted", "trunk_invite_ddi")),
+    ],
+)
+def test_a_long_call_that_cannot_be_recorded_is_one_row_to_its_end(media: dict[str, Any], row: tuple[str, str]) -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    call.establish(**media)
+    kind = int(media.get("formats", "8"))
+    talk(wire, 90_000, Voice(call, Port.TRUNK, 1, kind, ssrc=1), Voice(call, Port.INSIDE, 2, kind, ssrc=2))
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert kept.row == row
+    assert kept.end.samples == 90 * 8000 + 160
+    assert not any(isinstance(told, MediaMissing) for told in kept.told)
 
 
 def test_media_without_signalling_is_one_unknown_call() -> None:

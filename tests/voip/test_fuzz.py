@@ -43,7 +43,7 @@ def mangled(draw: st.DrawFn, source: list[bytes]) -> bytes:
 
 
 @given(st.one_of(st.binary(max_size=400), mangled(MESSAGES)))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_no_message_makes_a_parser_raise(data: bytes) -> None:
     message = parse_sip(data)
     if message is None:
@@ -63,7 +63,7 @@ def test_no_message_makes_a_parser_raise(data: bytes) -> None:
 
 
 @given(st.one_of(st.binary(max_size=300), mangled([sdp(SBC, 9, formats="8 0 9 101 96 97 99").encode()])))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_no_session_description_makes_the_parser_raise(data: bytes) -> None:
     session = parse_sdp(data)
     assert session is None or len(session.media) <= 16
@@ -71,6 +71,7 @@ def test_no_session_description_makes_the_parser_raise(data: bytes) -> None:
 
 
 @given(st.text(max_size=80))
+@settings(deadline=None)
 def test_no_header_value_makes_a_reader_raise(text: str) -> None:
     for read in (address_uri, display_name, uri_user, uri_host, split_list):
         read(text)
@@ -79,6 +80,7 @@ def test_no_header_value_makes_a_reader_raise(text: str) -> None:
 
 
 @given(st.binary(min_size=12, max_size=80))
+@settings(deadline=None)
 def test_no_rtp_header_makes_a_reader_raise(data: bytes) -> None:
     span = payload_span(data, 0, len(data))
     assert span is None or 12 <= span[0] <= span[1] <= len(data)
@@ -143,6 +145,7 @@ def test_any_order_of_any_messages_is_a_row_per_call(moves: list[tuple[object, .
 
 
 @given(st.lists(st.tuples(SIDES, st.binary(max_size=120)), max_size=20))
+@settings(deadline=None)
 def test_random_frames_are_no_calls(frames: list[tuple[Port, bytes]]) -> None:
     packets = [Packet(port, number * 1000, data) for number, (port, data) in enumerate(frames)]
     assert hear_all(packets).calls == {}

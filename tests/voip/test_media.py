@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from firmware.policy.events import Packet, Port
@@ -85,6 +86,7 @@ def test_jitter_moves_nothing() -> None:
     assert all(start < 800 or start > 15_000 for start in starts)
 
 
+@hypothesis_settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     loss=st.floats(0, 0.3),
@@ -382,6 +384,16 @@ def test_a_flood_on_one_media_port_keeps_memory_and_the_axis_bounded() -> None:
     result = kept(wire, call)
     assert result.end.late_packets > 19_000
     assert result.end.samples < 4000
+
+
+def test_a_packet_as_long_as_no_telephone_sends_is_not_taken() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 200, caller, agent)
+    caller.put(rtp(8, caller.sequence, caller.stamp, caller.ssrc, b"\x44" * 30_000))
+    talk(wire, 200, caller, agent)
+    result = kept(wire, call)
+    assert result.audio(0) == bytes(caller.sent)
+    assert result.end.late_packets == 1
 
 
 def test_a_piece_is_cut_sample_exactly_by_slicing() -> None:
