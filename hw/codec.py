@@ -152,6 +152,8 @@ class PortAudioCodec:
     """Implements ``firmware.ports.Codec``. ``device``: an ALSA name (``/etc/asound.conf``) or ``hw:CARD=id``; numbers
     are refused, they change with the order of plugging.
 
+    ``stop`` is heard after what the device's buffer holds, at most 0.4 s.
+
     The clock must be CLOCK_BOOTTIME. With ``wait`` the constructor returns at the first callback, and raises
     CodecMissing or CodecRefused where none comes; without, a device that is not there yet is LOST and looked for.
     """

@@ -50,7 +50,7 @@ IDLE_CALLBACKS_MAX = 50
 measured), all day, for a notice of 20 s a call."""
 
 OUTPUT_BUFFER_S = 0.3
-"""The notice starts that much later, and survives a stall of that length."""
+"""The notice starts and stops that much later, and survives a stall of that length."""
 
 REALTIME_PRIORITY = 20
 REALTIME_CPU_US_MAX = 1_000_000
@@ -127,14 +127,21 @@ class Streams:
             return out.tobytes(), PA_COMPLETE if self._complete else PA_CONTINUE
 
     def play(self, channel: int, play: Play) -> None:
-        """Replaces what the channel was playing, and starts the output if it has stopped. Raises OSError."""
+        """Replaces what the channel was playing, and starts the output if it has stopped."""
         with self._lock:
             self._playing[channel] = play
             start, self._complete, self._idle_callbacks = self._complete, False, 0
             self._lead_in |= start
         if start:
+            threading.Thread(target=self._start_output).start()
+
+    def _start_output(self) -> None:
+        """In a thread of its own: an output that has just run out is waited for (0.4 s), and capture must go on."""
+        try:
             self.output_stream.stop_stream()
             self.output_stream.start_stream()
+        except OSError:
+            os._exit(1)
 
     def stop(self, channel: int) -> None:
         with self._lock:

@@ -93,6 +93,24 @@ def test_a_stopped_notice_is_silent_and_not_completed(world: World) -> None:
     assert not heard[-1600:].any()
 
 
+@pytest.mark.proof
+@pytest.mark.parametrize("idle_s", [5.0, 5.2, 5.4, 5.6, 5.8, 7.0])
+def test_a_notice_is_whole_however_long_after_the_last_one_and_capture_goes_on(world: World, idle_s: float) -> None:
+    """The output stops 5 s after a notice, and takes 0.4 s to run out; a call may come at any moment of it."""
+    notice = noise(6, 800)
+    world.codec.play(0, notice)
+    world.wait(0.6 + idle_s)
+    world.blocks.clear()
+    world.codec.play(0, notice)
+    for _ in range(70):
+        world.wait(0.02)
+        assert world.codec.state() is CodecState.LIVE
+    done = world.codec.playback(0)
+    assert done is not None
+    assert done.finished_mono_us is not None
+    assert where(notice, sound(world.blocks)) is not None
+
+
 def test_a_pulled_codec_is_noticed_within_half_a_second_and_comes_back_by_itself(world: World) -> None:
     world.codec.play(0, np.full(80_000, 3000, np.int16))
     world.wait(0.5)
