@@ -101,8 +101,9 @@ class Recorder:
         )
         return call_id.hex(), axis
 
-    def plug(self, stick: Path) -> StickReport:
-        reports = list(visit(self.vault, SimStick(str(stick)), read_site_facts, InlineCourier()))
+    def plug(self, stick: Path, *, pull_after_bytes: int | None = None) -> StickReport:
+        plugged = SimStick(str(stick), pull_after_bytes=pull_after_bytes)
+        reports = list(visit(self.vault, plugged, read_site_facts, InlineCourier()))
         last = reports[-1]
         assert isinstance(last, StickReport)
         return last

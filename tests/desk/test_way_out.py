@@ -126,6 +126,17 @@ def test_a_lost_enrolment_is_found_in_the_log(rig: Rig) -> None:
     assert rig.desk("extract", call_id, "--wav", rig.root / "x.wav").code == 0
 
 
+def test_an_answer_that_was_not_finished_is_told_once_and_not_taken_in(rig: Rig) -> None:
+    rig.recorder.call()
+    rig.order("export", "--from", "2026-03-02", "--to", "2026-03-03", "--purpose", "quality", "--basis", "consent")
+    assert rig.recorder.plug(rig.stick, pull_after_bytes=9_000).state == "failed"
+    taken = rig.take_in()
+    assert taken.code == 6
+    assert "did not finish" in taken.err
+    assert rig.take_in().code == 0
+    assert rig.listed() == []
+
+
 def test_importing_twice_takes_in_once(rig: Rig) -> None:
     rig.recorder.call()
     rig.export()

@@ -18,7 +18,8 @@ from tools.desk.errors import Damaged, DeskError, Expired, NotFound, NotVerified
 from tools.desk.files import write_file
 from tools.desk.findings import Findings, Severity
 from tools.desk.home import Home
-from tools.desk.imports import Imported, import_stick
+from tools.desk.imports import import_stick
+from tools.desk.indexing import Imported
 from tools.desk.library import CallRow, Query
 from tools.desk.local_times import local_text, zone_of
 from tools.desk.opening import hear
