@@ -23,9 +23,8 @@ COPY_US = 1_000_000
 COPIES_MAX = 256
 """SIP messages remembered, so that the copy of one that leaves at the other port is not heard twice."""
 
-IPV4 = b"\x08\x00\x45"
-"""EtherType and first byte of an IPv4 header without options."""
-IPV6 = b"\x86\xdd\x60"
+IPV4 = b"\x08\x00"
+IPV6 = b"\x86\xdd"
 VLAN = (b"\x81\x00", b"\x88\xa8")
 UDP = 17
 
@@ -52,11 +51,13 @@ class Trunk:
         """Outputs that this packet, and the time it came at, bring about."""
         data, at_mono_us = packet.data, packet.at_mono_us
         shift = 4 if data[12:14] in VLAN else 0
-        kind = data[12 + shift : 15 + shift]
+        kind = data[12 + shift : 14 + shift]
         out: list[VoipOutput] = []
         key = b""
         if kind == IPV4 and len(data) >= 42 + shift:
-            if data[23 + shift] == UDP and not data[21 + shift] and not data[20 + shift] & 0x3F:
+            # No options, UDP, no fragment: the ports are where they are looked for.
+            plain = data[14 + shift] == 0x45 and data[23 + shift] == UDP
+            if plain and not data[21 + shift] and not data[20 + shift] & 0x3F:
                 key = data[26 + shift : 38 + shift]
                 start = 34 + shift
         elif kind == IPV6 and len(data) >= 62 + shift and data[20 + shift] == UDP:

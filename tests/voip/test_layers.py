@@ -10,6 +10,7 @@ from firmware.policy.events import Packet, Port
 from firmware.voip.link import LinkReader, Segment
 from firmware.voip.output import Encrypted
 from firmware.voip.stream import StreamReader
+from firmware.voip.trunk import Trunk
 from hw.packet_filter import program
 from tests.voip.sink import run
 from tests.voip.wire import (
@@ -64,6 +65,30 @@ def test_overlapping_fragments_are_refused() -> None:
     bad = bytearray(parts[1])
     struct.pack_into("!H", bad, 20, 0x2000 | 100)
     assert read(parts[0], bytes(bad), parts[2]) == []
+
+
+@pytest.mark.parametrize(("sbc", "pbx", "vlan"), [(SBC, PBX, None), (SBC6, PBX6, None), (SBC, PBX, 7), (SBC6, PBX6, 7)])
+def test_media_of_a_known_flow_is_not_read_layer_by_layer(
+    sbc: str, pbx: str, vlan: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire(sbc=sbc, pbx=pbx, vlan=vlan)
+    call = Dialogue(wire)
+    call.establish()
+    caller = Voice(call, Port.TRUNK, 1, ssrc=1)
+    trunk = Trunk(settings())
+    trunk.hear_all(wire.packets)
+    wire.packets.clear()
+    talk(wire, 1000, caller)
+    frames: list[bytes] = []
+    read = trunk._link.read
+
+    def counted(data: bytes, at_mono_us: int) -> Segment | None:
+        frames.append(data)
+        return read(data, at_mono_us)
+
+    monkeypatch.setattr(trunk._link, "read", counted)
+    trunk.hear_all(wire.packets)
+    assert len(frames) == 1
 
 
 def test_fragments_that_never_complete_are_forgotten() -> None:

@@ -48,10 +48,11 @@ def tcp_frame(
 
 
 def ip_frame(source: str, target: str, protocol: int, body: bytes, vlan: int | None = None) -> bytes:
+    """With the traffic class of voice (EF, RFC 3246), as telephones send it."""
     if ":" in source:
-        head = struct.pack("!IHBB", 0x60000000, len(body), protocol, 64) + packed(source) + packed(target)
+        head = struct.pack("!IHBB", 0x6B800000, len(body), protocol, 64) + packed(source) + packed(target)
         return ethernet(0x86DD, vlan) + head + body
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0, 64, protocol, 0) + packed(source) + packed(target)
+    head = struct.pack("!BBHHHBBH", 0x45, 0xB8, 20 + len(body), 1, 0, 64, protocol, 0) + packed(source) + packed(target)
     return ethernet(0x0800, vlan) + head + body
 
 
