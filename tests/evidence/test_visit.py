@@ -171,17 +171,25 @@ def test_a_lying_stick_is_told_to_be_one(rig: Rig) -> None:
     assert not rig.events("ANSWERED")
 
 
-def test_power_cut_after_the_order_was_remembered_discloses_nothing_later(rig: Rig) -> None:
-    rig.world.call()
-    order = rig.order()
+@pytest.mark.parametrize("steps", range(1, 34, 2))
+def test_power_cut_after_any_step_discloses_nothing_unlogged_and_nothing_twice(rig: Rig, steps: int) -> None:
+    """Cuts between every two durable steps of the module's docstring."""
+    call_id = rig.world.call()
+    order = rig.order(calls=(call_id,))
     rig.write(order)
-    steps = rig.steps()
-    for _ in range(4):
-        next(steps)
+    visit = rig.steps()
+    for _ in range(steps):
+        next(visit, None)
+    visit.close()
+    begun = rig.vault.order_seen(order.order_id)
+    on_stick = list(rig.root.rglob("*.tcf"))
     rig.world.cut()
-    state = rig.plug().state
-    assert state in ("done", "refused")
-    assert len(rig.events("ANSWERED")) <= 1
+    assert rig.vault.order_seen(order.order_id) == begun, "a used order was forgotten"
+    assert not on_stick or [line["call"] for line in rig.events("DISCLOSE")] == [call_id.hex()]
+    answered = len(rig.events("ANSWERED"))
+    assert rig.plug() == (refused("already_used") if begun else DONE)
+    assert len(rig.events("ANSWERED")) == answered + (not begun)
+    assert len(rig.events("DISCLOSE")) <= 1
 
 
 # ------------------------------------------------------------------------------------------------------- refusals
