@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from firmware.store import holding
 from firmware.store.audit import AuditLine
+from firmware.store.bag import Bag, Pool
 from firmware.store.core import Call
+from firmware.store.identity import Identity
 from firmware.store.layout import BLOCK_BYTES
 from firmware.store.vault import Vault
 
@@ -120,3 +122,11 @@ def recent_log(vault: Vault, from_seq: int) -> list[AuditLine]:
         start -= log._segment
         lines = log._segment_lines(start) + lines
     return [line for line in lines if line.seq >= from_seq]
+
+
+def identity_of(vault: Vault) -> Identity:
+    return vault._core.identity
+
+
+def current_bag(vault: Vault) -> tuple[Pool, list[Bag]]:
+    return vault._core.pool, list(vault._core.bags.values())

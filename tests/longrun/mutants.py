@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -479,12 +478,13 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["--hunt"]:
         return _hunt(next(mutant for mutant in MUTANTS if mutant.name == arguments[1]))
     chosen = [mutant for mutant in MUTANTS if not arguments or mutant.name in arguments]
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        verdicts = list(pool.map(try_mutant, chosen))
-    for verdict in verdicts:
+    verdicts: list[Verdict] = []
+    for mutant in chosen:
+        verdict = try_mutant(mutant)
+        verdicts.append(verdict)
         word = {KILLED: "killed", SURVIVED: "survived"}.get(verdict.code, "broken")
         mark = "" if verdict.as_it_should else "   <-- NOT AS IT SHOULD BE"
-        print(f"{word:8} {verdict.seconds:5.1f} s  {verdict.mutant.name}: {verdict.found[:140]}{mark}")
+        print(f"{word:8} {verdict.seconds:5.1f} s  {mutant.name}: {verdict.found[:140]}{mark}", flush=True)
     killed = sum(verdict.code == KILLED for verdict in verdicts)
     equivalent = sum(bool(verdict.mutant.equivalent) for verdict in verdicts)
     wrong = sum(not verdict.as_it_should for verdict in verdicts)
