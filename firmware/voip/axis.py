@@ -65,7 +65,7 @@ class Axis:
                 caller.drop(end)
                 agent.drop(end)
                 pieces.append(self._gap(self.position, end, reason))
-            elif caller.empty() and agent.empty():
+            elif caller.empty(self.position) and agent.empty(self.position):
                 pieces.append(self._gap(self.position, end, GapReason.LOST_SAMPLES))
             else:
                 end = min(end, self.position + self._piece_samples)

@@ -38,6 +38,9 @@ packet."""
 LATE_RUN_MAX = 50
 """1 s of 20 ms packets: one packet that overtakes that many is not seen."""
 
+QUIET_SAMPLES_MAX = 60 * 8000
+"""Comfort noise or a keyed digit without anything after it is silence on purpose for a minute, then a loss."""
+
 PACKET_SAMPLES_MAX = 2400
 """300 ms: telephones send 10 to 60 ms a packet, some gateways 120. What is longer is no telephone's."""
 
@@ -308,8 +311,13 @@ class Track:
 
     # ------------------------------------------------------------------------------------------------- audio out
 
-    def empty(self) -> bool:
-        return not self._parts and self._quiet is None
+    def empty(self, start: int) -> bool:
+        """Nothing to be had from ``start`` on, as far as is known."""
+        return not self._parts and (self._quiet is None or start >= self._quiet_end)
+
+    @property
+    def _quiet_end(self) -> int:
+        return self._arrival(self.last_mono_us) + QUIET_SAMPLES_MAX
 
     def runs(self, start: int, end: int) -> list[Run]:
         """Take [start, end) off the axis: what there is of it, in order, without overlap. ``start`` is where the
@@ -350,8 +358,9 @@ class Track:
         if pieces and coding is not None:
             runs.append(Run(begin, position, coding, b"".join(pieces)))
         del parts[:index]
-        if self._quiet is not None and position < end:
-            runs.append(Run(position, end, self._quiet, self._quiet.silence * (end - position)))
+        quiet_end = min(end, self._quiet_end)
+        if self._quiet is not None and position < quiet_end:
+            runs.append(Run(position, quiet_end, self._quiet, self._quiet.silence * (quiet_end - position)))
         return runs
 
     def drop(self, end: int) -> None:

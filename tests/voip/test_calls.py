@@ -279,6 +279,23 @@ def test_of_a_forked_answer_the_first_acked_dialog_is_the_call() -> None:
     assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
 
 
+def test_each_fork_has_its_own_agreement() -> None:
+    """The first telephone answers plainly, the second one, which gets the call, with SRTP."""
+    wire = Wire()
+    first = Dialogue(wire, to_tag="t1", port_called=30000)
+    second = Dialogue(wire, to_tag="t2", port_called=30100)
+    keys = "a=crypto:1 x inline:y"
+    first.invite(extra=keys)
+    wire.wait(100)
+    first.ok()
+    second.ok(extra=keys)
+    second.ack()
+    wire.wait(500)
+    second.bye()
+    kept = run(settings(), wire.packets).only
+    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
+
+
 def test_a_waiting_call_is_its_own_call_on_the_same_line() -> None:
     wire = Wire()
     first = Dialogue(wire)

@@ -193,6 +193,20 @@ def test_both_silent_with_comfort_noise_is_kept_as_silence_not_as_loss() -> None
     assert sum(piece.lost_caller + piece.lost_agent for piece in result.pieces) == 0
 
 
+def test_a_side_that_falls_silent_for_hours_costs_no_more_than_one_gap() -> None:
+    wire, call, caller, agent = established(formats="8 13 101")
+    talk(wire, 400, caller, agent)
+    for voice in (caller, agent):
+        voice.put(rtp(13, voice.sequence, voice.stamp, voice.ssrc, b"\x40"))
+    call.reinvite(2, flow="sendonly")
+    wire.wait(3_600_000)
+    call.reinvite(3)
+    wire.wait(50_000)
+    result = kept(wire, call)
+    assert len(result.pieces) < 50
+    assert result.end.samples > 3600 * 8000
+
+
 def test_redundancy_gives_back_what_was_lost() -> None:
     """RFC 2198: each packet carries the one before."""
     wire, call, caller, _ = established(formats="8 99 101")
