@@ -177,6 +177,8 @@ class PortAudioCodec:
         self._process: _Process | None = None
         self._dying: list[_Process] = []
         self._started_mono_us = 0
+        self._read_mono_us = 0
+        self._catching_up = False
         self._heard = False
         self._failures = 0
         self._retry_mono_us: int | None = clock.mono_us()
@@ -266,7 +268,11 @@ class PortAudioCodec:
         if self._process is None:
             self._retry(now_mono_us)
             return
-        for kind, mono_us, index, payload in self._process.read():
+        records = self._process.read()
+        if records:
+            self._read_mono_us = now_mono_us
+        self._catching_up |= self._process.behind
+        for kind, mono_us, index, payload in records:
             self._take(kind, mono_us, index, payload)
         if self._process.ended:
             how = self._process.how_it_ended()
@@ -315,13 +321,13 @@ class PortAudioCodec:
     def _silent_us(self) -> float:
         """Age of the newest callback that brought samples; endless where the device is not open.
 
-        Unknown, and taken as none, while the recorder is catching up: the newest has not been read yet.
+        A recorder that was away reads old ones first: until it has caught up, what counts is that there are any.
         """
         if self._process is None or not self._heard or self._axis.accepted_mono_us is None:
             return math.inf
-        if self._process.behind:
-            return 0
-        return self._clock.mono_us() - self._axis.accepted_mono_us
+        age_us = self._clock.mono_us() - self._axis.accepted_mono_us
+        self._catching_up &= age_us > LOST_AFTER_US
+        return self._clock.mono_us() - self._read_mono_us if self._catching_up else age_us
 
     def _end_plays(self, now_mono_us: int) -> None:
         """What is not finished by now was not completed."""
@@ -337,6 +343,7 @@ class PortAudioCodec:
         if self._retry_mono_us is None or now_mono_us < self._retry_mono_us or len(self._dying) > DYING_MAX:
             return
         self._axis.restart()
+        self._catching_up = False
         self._started_mono_us = now_mono_us
         try:
             self._process = _Process(self._device, self._rate_hz, self.channels, self._output)

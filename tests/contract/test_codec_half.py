@@ -1,14 +1,15 @@
-"""Which sound device is meant: a stable name, never the number that a card happens to have today."""
+"""The recorder's half of the codec without a device: stable names, and when a device is given up or is not."""
 
 import os
 from itertools import pairwise
+from typing import ClassVar
 
 import pytest
 
 from firmware.ports import CodecState
 from hw import codec
 from hw.codec import CodecRefused, PortAudioCodec
-from hw.portaudio import Refusal, find_device
+from hw.portaudio import CAPTURE, Refusal, find_device
 from hw.sim.clock import SimClock
 
 
@@ -124,6 +125,53 @@ def test_a_driver_that_lets_go_of_nothing_does_not_use_up_the_machine(monkeypatc
         assert made.state() is CodecState.LOST
     assert HangingProcess.made == codec.DYING_MAX + 1
     assert "delivered nothing" in str(made.refusal)
+    made.close()
+
+
+class BacklogProcess(HangingProcess):
+    """The recorder was away: the pipe is full of old callbacks, and more come as it is emptied, in uneven portions."""
+
+    waiting: ClassVar[list[tuple[list[tuple[bytes, int, int, bytes]], bool]]] = []
+
+    def read(self) -> list[tuple[bytes, int, int, bytes]]:
+        records, self.behind = BacklogProcess.waiting.pop(0) if BacklogProcess.waiting else ([], False)
+        return records
+
+
+def test_a_recorder_that_was_away_does_not_give_up_a_codec_that_never_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimClock(0)
+    monkeypatch.setattr(codec, "_Process", BacklogProcess)
+    records = [(CAPTURE, 100_000 * (at + 1), 4800 * at, bytes(9600)) for at in range(60)]
+    BacklogProcess.waiting = [([], False), (records[:1], False)]
+    made = PortAudioCodec(clock, "line1", 48_000, 1, wait=False)
+    for _ in range(2):
+        made.state()
+    clock.advance_ms(6000)
+    BacklogProcess.waiting = [(records[1:20], True), (records[20:21], False), ([], False), (records[21:59], False)]
+    for _ in range(4):
+        assert made.state() is CodecState.LIVE
+        clock.advance_ms(20)
+    assert [block.first_sample for block in made.drain(100)] == [800 * at for at in range(57)]
+    clock.advance_ms(600)
+    assert made.state() is CodecState.LOST
+    made.close()
+
+
+def test_a_codec_that_stopped_while_the_recorder_was_away_is_lost_half_a_second_after_its_last_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimClock(0)
+    monkeypatch.setattr(codec, "_Process", BacklogProcess)
+    records = [(CAPTURE, 100_000 * (at + 1), 4800 * at, bytes(9600)) for at in range(20)]
+    BacklogProcess.waiting = [([], False), (records[:1], False)]
+    made = PortAudioCodec(clock, "line1", 48_000, 1, wait=False)
+    for _ in range(2):
+        made.state()
+    clock.advance_ms(10_000)
+    BacklogProcess.waiting = [(records[1:], True)]
+    assert made.state() is CodecState.LIVE
+    clock.advance_ms(501)
+    assert made.state() is CodecState.LOST
     made.close()
 
 
