@@ -65,12 +65,6 @@ def plain(core: Core) -> None:
     commit(core, begin(core))
 
 
-def settle(core: Core) -> None:
-    """Try R3 and R4 of an unfinished ROTATE again. Raises ErasureUnconfirmed."""
-    if core.unfinished is not None:
-        core.unfinished()
-
-
 # ------------------------------------------------------------------------------------------------------ R1 and R2
 
 

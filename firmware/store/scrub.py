@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from firmware.store import holding
 from firmware.store.core import Core
-from firmware.store.errors import Malformed
 from firmware.store.frame import HEADER_BYTES, ciphertext_sound, parse_header
 
 BYTES_PER_S = 512 * 1024
@@ -52,8 +51,5 @@ class Scrubber:
 
 
 def _sound(raw: bytes) -> bool:
-    try:
-        header = parse_header(raw)
-    except Malformed:
-        return False
+    header = parse_header(raw)
     return ciphertext_sound(header, memoryview(raw)[HEADER_BYTES:])

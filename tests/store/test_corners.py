@@ -1,6 +1,7 @@
 """Limits and oddities that the long stories do not reach: full bags, stubborn memories, bad blocks, odd headers."""
 
 import struct
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -10,19 +11,23 @@ from firmware.policy.records import AudioCodec, GapReason, Outcome
 from firmware.store import background, rotate, space
 from firmware.store import meta as metas
 from firmware.store.append import append
+from firmware.store.audit import parse_line
+from firmware.store.auditlog import AuditDamaged
 from firmware.store.bag import Bag, Pool
 from firmware.store.card import Card
 from firmware.store.ciphers import REAL
 from firmware.store.entries import EXTENTS_MAX, Extent, Intent, Kind
 from firmware.store.errors import BadSeal, CardFailed, ErasureUnconfirmed, Malformed, Refused, VaultError
-from firmware.store.frame import HEADER_BYTES, Piece, Sealer, Stamp, open_frame, parse_header
+from firmware.store.frame import HEADER_BYTES, Piece, Sealer, Stamp, decode_pieces, open_frame, parse_header
 from firmware.store.holdarea import HoldArea
 from firmware.store.identity import PRODUCTION, Identity
+from firmware.store.layout import digest
 from firmware.store.table import BagRow, BagType, Op
+from firmware.store.vault import Vault
 from hw.sim.disk import SimDisk
 from tests.store.adversary import Adversary
-from tests.store.listening import heard
-from tests.store.world import DAY_MS, World, meta, row
+from tests.store.listening import heard, trusted
+from tests.store.world import DAY_MS, SMALL, World, meta, row
 
 
 def alarms(world: World) -> set[str]:
@@ -196,10 +201,12 @@ def test_a_held_frame_that_decays_is_found() -> None:
 def test_an_export_ends_when_its_call_is_destroyed_meanwhile() -> None:
     world = World()
     call_id = world.call(seconds=10)
-    frames = world.vault.sealed(call_id).frames()
+    sealed = world.vault.sealed(call_id)
+    frames = sealed.frames()
     next(frames)
     world.vault.opt_out([call_id], 0)
     assert list(frames) == []
+    assert list(sealed.frames()) == []
 
 
 # -------------------------------------------------------------------------------------------------------- bad blocks
@@ -269,8 +276,8 @@ def test_a_frame_refused_twice_ends_in_a_fault_also_where_there_is_no_further_zo
             raise OSError(5, "worn out")
 
     world.speak(call_id, 1)
-    core.ring.head = core.table.ring_head + core.ring.reserve - 6
-    core.table.ring_tail = core.ring.head - core.ring.blocks + 32
+    core.ring.head = core.ring.next_zone(core.ring.head) - 6
+    core.table.ring_tail = core.ring.tail = core.ring.zone_start(core.ring.head) - core.ring.blocks + 32
     world.disk.hook = refuse
     with pytest.raises(CardFailed):
         world.vault.flush(call_id)
@@ -311,6 +318,138 @@ def test_the_log_heals_a_recent_line_in_either_copy_without_touching_the_next() 
         assert copies[0] == copies[1]
 
 
+def test_a_log_that_ends_exactly_at_the_end_of_a_segment_survives_a_boot() -> None:
+    world = World()
+    log = world.vault._core.log
+    while True:
+        before = log.cursor.position
+        world.vault.log("ORDER", {"op": "index"})
+        room = -log.cursor.position % 8192
+        length = log.cursor.position - before
+        if length <= room < 900:
+            break
+    world.vault.log("ORDER", {"op": "index", "x": "a" * (room - length - 3)} if room > length + 3 else {"op": "index"})
+    end = log.cursor.position % 8192
+    lines = list(world.vault.audit_lines())
+    world.boot()
+    assert list(world.vault.audit_lines())[: len(lines)] == lines
+    assert end == 0
+
+
+def test_lines_logged_while_the_log_is_handed_out_are_left_for_the_next_time() -> None:
+    world = World()
+    there = list(world.vault.audit_lines())
+    handed_out = world.vault.audit_lines()
+    first = next(handed_out)
+    world.vault.log("ORDER", {"op": "index"})
+    assert [first, *handed_out] == there
+
+
+def test_a_segment_lost_in_both_copies_is_said() -> None:
+    world = World()
+    for _ in range(60):
+        world.vault.log("ORDER", {"op": "index"})
+    for mirror in "ab":
+        world.disk.corrupt(f"audit.{mirror}", 8192, bytes(8192))
+    with pytest.raises(AuditDamaged):
+        list(world.vault.audit_lines())
+
+
+def test_all_epochs_used_up_and_older_than_the_log() -> None:
+    world = World(geometry=replace(SMALL, epochs=3))
+    world.sleep(5 * DAY_MS, DAY_MS)
+    for _ in range(700):
+        world.vault.log("ORDER", {"op": "index"})
+    events = [parse_line(raw).event for raw in world.vault.audit_lines()]
+    assert events[:2] == ["DAYEND", "DAYEND"]
+    assert set(events[2:]) == {"ORDER"}
+    assert trusted(world.vault).problems == []
+
+
+# ------------------------------------------------------------------------------------------------- odd interruptions
+
+
+class PowerCut(BaseException):
+    """Nothing in the product may catch it."""
+
+
+def test_opt_out_reaches_the_interrupted_call_where_the_boot_after_it_was_cut_too() -> None:
+    world = World()
+    call_id = world.open(1)
+    world.speak(call_id, 4)
+    world.disk = world.disk.cut(world.rng)
+    world.clock.power_off(1000)
+
+    def cut(_k: int, kind: str, name: str) -> None:
+        if kind == "write" and name.startswith("kt"):
+            raise PowerCut
+
+    world.disk.hook = cut
+    with pytest.raises(PowerCut):
+        world.boot()
+    world.cut()
+    assert world.vault.interrupted_call(1) == call_id
+    assert len(world.vault.ledger_rows()) == 1
+
+
+def test_the_last_frame_of_an_interrupted_call_decayed_and_another_line_went_on() -> None:
+    world = World()
+    first, second = world.open(0), world.open(1)
+    world.speak(first, 3)
+    last = world.vault._core.calls[first].running.end  # type: ignore[union-attr]
+    world.speak(second, 3)
+    world.disk.corrupt("ring", (last - 1) * 4096, b"\xff" * 8)
+    world.cut()
+    assert sum(piece.samples for piece in heard(world.vault, first)) == 12_000
+    assert heard(world.vault, second)
+
+
+def test_a_frame_that_landed_although_the_card_said_no_is_there_once() -> None:
+    world = World()
+    call_id = world.open()
+    real = world.disk.write_durable
+    lies: list[str] = []
+
+    def lie(name: str, offset: int, data: bytes) -> None:
+        real(name, offset, data)
+        if name == "ring" and not lies:
+            lies.append(name)
+            raise OSError(5, "it says it failed")
+
+    world.disk.write_durable = lie  # type: ignore[method-assign,assignment]
+    world.speak(call_id, 4)
+    world.close(call_id)
+    assert sum(piece.samples for piece in heard(world.vault, call_id)) == 32_000
+
+
+def test_opt_out_before_the_first_frame() -> None:
+    world = World()
+    call_id = world.open()
+    assert world.vault.calls() == []
+    assert world.vault.opt_out([call_id], 0)
+    assert call_id not in Adversary(world).opens(world.memory.content)
+
+
+def test_a_document_of_a_vault_that_nobody_has_open() -> None:
+    world = World()
+    world.vault.put_document("site", b"settings")
+    generation = world.vault._core.table.gen
+    assert Vault.read_document(world.parts(), "site") == b"settings"
+    assert Vault.read_document(world.parts(), "notice") is None
+    world.boot()
+    assert world.vault._core.table.gen == generation + 1
+
+
+def test_who_the_device_is() -> None:
+    world = World()
+    assert world.vault.fingerprint == digest(world.vault.genesis_public_key)
+    assert world.vault.ciphers is REAL
+    call_id = world.call()
+    body = world.vault.calls()[0].index_body()
+    assert body[:16] == call_id
+    assert len(body) == 35
+
+
 # ------------------------------------------------------------------------------------------------------------- holds
 
 
@@ -339,6 +478,9 @@ def test_a_hold_whose_frames_do_not_fit_when_they_are_copied_is_refused(monkeypa
     monkeypatch.setattr(holding, "_frame_blocks", lambda core, call: [1])
     world.vault._core.hold_area.blocks = 8
     assert world.vault.keep(call_id) == "hold_quota_full"
+    with pytest.raises(Refused) as caught:
+        world.vault.hold(call_id, b"", world.now() + DAY_MS)
+    assert caught.value.code == "hold_quota_full"
     assert heard(world.vault, call_id)
 
 
@@ -383,6 +525,11 @@ def test_a_commitment_that_does_not_hold_is_refused() -> None:
         open_frame(REAL, dek, wrong, tampered[HEADER_BYTES:])
 
 
+def test_pieces_that_fill_their_text_to_the_last_byte() -> None:
+    text = b"\1\0\2\1" + struct.pack(">HQII", 8000, 0, 3, 3) + b"abc"
+    assert [bytes(piece.payload) for piece in decode_pieces(text)] == [b"abc"]
+
+
 def test_identity_of_another_mark_is_malformed() -> None:
     world = World()
     record = world.vault._core.identity.encode()
@@ -422,6 +569,9 @@ def test_a_call_opened_without_meta_and_cut_has_none_and_says_so() -> None:
     world.speak(call_id, 4)
     world.cut()
     assert world.vault.sealed(call_id).meta_entry is None
+    world.vault.hold(call_id, b"", world.now() + 300 * DAY_MS)
+    world.sleep(63 * DAY_MS, DAY_MS)
+    assert world.vault.sealed(call_id).meta_entry is None
     assert heard(world.vault, call_id)
 
 
@@ -450,7 +600,6 @@ def test_persisting_without_a_reason_is_harmless() -> None:
     call_id = world.call()
     for _ in range(5):
         rotate.plain(world.vault._core)
-        rotate.settle(world.vault._core)
     world.vault.write_row(row(0, 1, 2, Outcome.UNANSWERED))
     world.cut()
     assert heard(world.vault, call_id)

@@ -9,7 +9,7 @@ from firmware.store.errors import Refused, RingFull
 from firmware.store.identity import Geometry
 from tests.store.adversary import Adversary
 from tests.store.listening import heard
-from tests.store.world import DAY_MS, HOUR_MS, SMALL, World, charter
+from tests.store.world import DAY_MS, HOUR_MS, SMALL, SMALL_RING, World, charter
 
 
 def utc_ms(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> int:
@@ -155,10 +155,10 @@ def fill_a_day(world: World, seconds: int) -> list[bytes]:
 
 
 def test_full_ring_destroys_the_whole_oldest_day_and_says_so() -> None:
-    world = World()
+    world = World(geometry=SMALL_RING)
     days = []
-    for _ in range(6):
-        days.append(fill_a_day(world, 40))
+    for _ in range(5):
+        days.append(fill_a_day(world, 20))
         world.sleep(DAY_MS)
     kept = [entry.call_id for entry in world.vault.calls()]
     assert days[-1][-1] in kept
@@ -175,7 +175,7 @@ def test_full_ring_destroys_the_whole_oldest_day_and_says_so() -> None:
 
 
 def test_today_is_never_destroyed_for_space() -> None:
-    world = World()
+    world = World(geometry=SMALL_RING)
     kept: list[bytes] = []
     running = b""
 
@@ -192,7 +192,7 @@ def test_today_is_never_destroyed_for_space() -> None:
     world.close(running)
     assert len(world.vault.ledger_rows()) == len(kept) + 1
     assert "RING_FULL" in alarms(world)
-    assert len(kept) > 5
+    assert len(kept) > 2
     for call_id in kept:
         heard(world.vault, call_id)
     world.sleep(DAY_MS)
@@ -201,7 +201,7 @@ def test_today_is_never_destroyed_for_space() -> None:
 
 
 def test_a_call_that_fills_the_ring_alone_ends_in_ring_full_not_in_its_own_tail() -> None:
-    world = World()
+    world = World(geometry=SMALL_RING)
     call_id = world.open()
     with pytest.raises(RingFull):
         world.speak(call_id, 1000)
@@ -212,9 +212,9 @@ def test_a_call_that_fills_the_ring_alone_ends_in_ring_full_not_in_its_own_tail(
 
 
 def test_a_forecast_warns_a_week_ahead() -> None:
-    world = World()
-    for _ in range(4):
-        fill_a_day(world, 20)
+    world = World(geometry=SMALL_RING)
+    for _ in range(3):
+        fill_a_day(world, 10)
         world.sleep(DAY_MS)
     assert "CAPACITY_FORECAST" in alarms(world)
     left = world.vault.health()["days_until_full"]
@@ -247,15 +247,15 @@ def test_a_longer_retention_than_promised_is_refused() -> None:
 
 
 def test_ring_wraps_many_times_without_touching_what_is_kept() -> None:
-    world = World(charter=charter(retention_months=0, retention_days=2))
+    world = World(geometry=SMALL_RING, charter=charter(retention_months=0, retention_days=2))
     kept: list[bytes] = []
     for number in range(16):
-        kept = [*kept, *fill_a_day(world, 30)]
+        kept = [*kept, *fill_a_day(world, 10)]
         here = {entry.call_id for entry in world.vault.calls()}
-        assert set(kept[-3:]) <= here <= set(kept[-9:])
+        assert set(kept[-1:]) <= here <= set(kept[-3:])
         for call_id in here:
             heard(world.vault, call_id)
-        world.sleep(DAY_MS, HOUR_MS * 6)
+        world.sleep(DAY_MS, DAY_MS)
         if number % 7 == 3:
             world.cut()
     assert world.vault._core.ring.head > 3 * world.vault._core.ring.blocks

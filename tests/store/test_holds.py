@@ -7,7 +7,7 @@ from firmware.store.errors import Refused
 from tests.store import reader
 from tests.store.adversary import Adversary
 from tests.store.listening import KEY_ID, SECRET, audio, heard
-from tests.store.world import DAY_MS, World
+from tests.store.world import DAY_MS, SMALL_RING, World
 
 
 def alarms(world: World) -> set[str]:
@@ -41,12 +41,12 @@ def test_a_held_call_outlives_its_limit_and_every_cut() -> None:
 
 
 def test_a_held_call_survives_the_full_ring() -> None:
-    world = World()
+    world = World(geometry=SMALL_RING)
     call_id = world.call(seconds=10)
     world.vault.hold(call_id, b"", review(world, 200))
-    for _ in range(8):
-        world.sleep(DAY_MS)
-        for _ in range(4):
+    for _ in range(5):
+        world.sleep(DAY_MS, DAY_MS)
+        for _ in range(2):
             world.call(seconds=10)
     world.vault.overwrite_all()
     assert "CAPACITY_EXPIRY" in alarms(world)

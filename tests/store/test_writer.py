@@ -25,7 +25,7 @@ from firmware.store.commands import (
     StickReport,
     WriteRow,
 )
-from firmware.store.errors import CardFailed
+from firmware.store.errors import CardFailed, Refused
 from firmware.store.vault import Vault
 from firmware.store.writer import Writer
 from tests.store.listening import heard
@@ -251,6 +251,17 @@ def test_a_visit_that_the_vault_refuses_ends_alone() -> None:
     desk.submit(WriteRow(row(1, 0, 0, Outcome.UNANSWERED)))
     desk.run()
     assert desk.outcomes == [Outcome.UNANSWERED]
+
+
+def test_a_keep_that_the_bag_has_no_room_for_is_refused_with_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+
+    def full(self: Vault, call_id: bytes) -> str | None:
+        raise Refused("bag_full")
+
+    monkeypatch.setattr(Vault, "keep", full)
+    desk.submit(desk.open(1), KeepCall(0, 1))
+    assert desk.run() == [KeepDone(0, 1, "bag_full")]
 
 
 def test_old_calls_are_forgotten_by_the_writer_not_by_the_vault() -> None:

@@ -2,7 +2,7 @@
 
 import random as randomness
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -45,6 +45,10 @@ SMALL = Geometry(
     epochs=400,
     document_blocks=64,
 )
+
+
+SMALL_RING = replace(SMALL, ring_blocks=192)
+"""768 KiB: 48 s of the raw samples of one line."""
 
 
 class RawEncoder:
