@@ -6,7 +6,7 @@ The caller's number is what the trunk asserts; what the caller wrote is only a f
 from dataclasses import dataclass
 
 from firmware.policy.events import Absence
-from firmware.voip.sip import SipMessage, address_uri, display_name, uri_host, uri_user
+from firmware.voip.sip import SipMessage, address_uri, display_name, parameter, uri_host, uri_user
 
 NUMBER_CHARACTERS_MAX = 32
 NAME_CHARACTERS_MAX = 64
@@ -14,7 +14,7 @@ SEPARATORS = str.maketrans("", "", " -.()/\u00a0")
 WITHHELD_NAMES = ("anonymous", "restricted", "withheld", "private")
 WITHHELD_HOSTS = ("anonymous.invalid",)
 UNAVAILABLE_USERS = ("unavailable", "unknown", "")
-PRIVACY_VALUES = ("id", "user", "header", "full", "critical")
+PRIVACY_VALUES = ("id", "user", "header", "full")
 ADDRESSES_MAX = 8
 
 
@@ -30,8 +30,7 @@ class Identity:
 
 def caller_identity(invite: SipMessage) -> Identity:
     """Privacy wins over every number that is there all the same: withheld is kept as withheld."""
-    asserted = [part for value in invite.headers.get("p-asserted-identity", []) for part in split_list(value)]
-    sources = asserted[:ADDRESSES_MAX] or [invite.first("from")]
+    sources = _asserted(invite)[:ADDRESSES_MAX] or [invite.first("from")]
     if _is_private(invite):
         return Identity(None, Absence.WITHHELD, None)
     for value in sorted(sources, key=_tel_last):
@@ -46,17 +45,27 @@ def caller_identity(invite: SipMessage) -> Identity:
     return Identity(None, absence, None)
 
 
+def _asserted(invite: SipMessage) -> list[str]:
+    """P-Asserted-Identity, or what older trunks send in its place (draft-ietf-sip-privacy: Remote-Party-ID)."""
+    for name in ("p-asserted-identity", "remote-party-id"):
+        found = [part for value in invite.headers.get(name, []) for part in split_list(value)]
+        if found:
+            return found
+    return []
+
+
 def _tel_last(value: str) -> bool:
     return address_uri(value).lower().startswith("tel:")
 
 
 def _is_private(invite: SipMessage) -> bool:
     words = {word.strip().lower() for value in invite.headers.get("privacy", []) for word in value.split(";")}
-    if words & set(PRIVACY_VALUES) - {"critical"}:
+    if words & set(PRIVACY_VALUES):
+        return True
+    if parameter(invite.first("remote-party-id"), "privacy").lower() in ("full", "uri"):
         return True
     origin = address_uri(invite.first("from"))
-    unasserted = "p-asserted-identity" not in invite.headers
-    return unasserted and (uri_user(origin).lower() in WITHHELD_NAMES or uri_host(origin) in WITHHELD_HOSTS)
+    return not _asserted(invite) and (uri_user(origin).lower() in WITHHELD_NAMES or uri_host(origin) in WITHHELD_HOSTS)
 
 
 def _clean_name(text: str) -> str | None:

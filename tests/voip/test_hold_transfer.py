@@ -147,6 +147,22 @@ def test_a_blind_transfer_that_is_followed_is_one_call(bye_first: bool) -> None:
     assert kept.end.ended is Ended.ON_HOOK
 
 
+def test_what_still_comes_between_two_dialogs_of_a_transfer_is_not_kept() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    refer(wire, call, "sip:02079460101@pbx.invalid")
+    call.bye()
+    before = bytes(caller.sent)
+    talk(wire, 400, caller, agent)
+    second = onward(wire)
+    second.establish()
+    new_caller = Voice(second, Port.TRUNK, 3, ssrc=3)
+    talk(wire, 400, new_caller)
+    second.bye()
+    kept = run(settings(**CONTINUE), wire.packets).only
+    assert kept.audio(0) == before + bytes(new_caller.sent)
+
+
 def test_a_transfer_that_is_not_followed_stops_with_its_reason_and_keeps_nothing_more() -> None:
     wire, call, caller, agent = established()
     talk(wire, 400, caller, agent)

@@ -84,6 +84,8 @@ def invite(extra: str, origin: str = "<sip:+442079460999@x>") -> SipMessage:
             Absence.WITHHELD,
         ),
         ("P-Asserted-Identity: <tel:+442079460888>\n", "<sip:anonymous@anonymous.invalid>", "+442079460888", None),
+        ("Remote-Party-ID: <sip:+442079460888@x>;party=calling;privacy=off\n", "<sip:1@x>", "+442079460888", None),
+        ("Remote-Party-ID: <sip:+442079460888@x>;privacy=full\n", "<sip:1@x>", None, Absence.WITHHELD),
         ("", "<sip:anonymous@anonymous.invalid>", None, Absence.WITHHELD),
         ("", "<sip:Restricted@192.0.2.1>", None, Absence.WITHHELD),
         ("", "<sip:unavailable@x>", None, Absence.UNAVAILABLE),
