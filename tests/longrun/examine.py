@@ -28,7 +28,7 @@ from tests.longrun.inside import (
 )
 from tests.longrun.memo import Looks
 from tests.longrun.model import Kept, Pending, Promise
-from tests.longrun.world import DEVICE_ID, World, chain_is_whole
+from tests.longrun.world import DEVICE_ID, World, chain_is_whole, meta_of
 
 DEK_DOMAIN, META_DOMAIN = b"tacet/dek/1", b"tacet/meta/1"
 OFF_MS = 1500
@@ -92,12 +92,12 @@ class Examiner:
     @contextmanager
     def history_of(self, found: Examined) -> Iterator[None]:
         """What is sealed and drawn in here belongs to this timeline alone."""
-        before = self.world.ideal.registry
-        self.world.ideal.registry = found.registry
+        before = self.world.ciphers.registry
+        self.world.ciphers.registry = found.registry
         try:
             yield
         finally:
-            self.world.ideal.registry = before
+            self.world.ciphers.registry = before
 
     def _boot(self, found: Examined, promise: Promise, salt: str) -> None:
         assert promise.rtc is not None
@@ -147,7 +147,7 @@ class Examiner:
         vault = found.vault
         assert vault is not None
         try:
-            gone = live_on(self.world, vault, found.clock)
+            gone = live_on(vault, found.clock)
             found.violations += overwritten(self.world, vault, promise.gone)
             found.violations += [
                 "a document was lost" for name, data in promise.documents.items() if vault.document(name) != data
@@ -288,12 +288,12 @@ def call_id_of(info: bytes) -> bytes:
     return info[start : start + 16]
 
 
-def live_on(world: World, vault: Vault, clock: SimClock) -> bytes:
+def live_on(vault: Vault, clock: SimClock) -> bytes:
     """Two calls, one of them opted out, and a tick; returns the id of the destroyed one."""
     now = vault.now_utc_ms()
     for line in range(2):
         vault.latch_opt_out(line, False)
-    ids = [vault.open_call(line, now, AudioCodec.PCMU, 1, 8000, world.meta(now, now)) for line in range(2)]
+    ids = [vault.open_call(line, now, AudioCodec.PCMU, 1, 8000, meta_of(now, now)) for line in range(2)]
     for call_id in ids:
         vault.append_audio(call_id, 0, 800, bytes(800))
         vault.flush(call_id)
@@ -301,7 +301,7 @@ def live_on(world: World, vault: Vault, clock: SimClock) -> bytes:
     clock.advance_ms(1000)
     ended = vault.now_utc_ms()
     row = LedgerRow(1, Outcome.RECORDED, Direction.INBOUND, "ring_then_loop", now, ended, True, ids[1])
-    vault.close_call(ids[1], world.meta(now, ended), row)
+    vault.close_call(ids[1], meta_of(now, ended), row)
     vault.tick()
     vault.overwrite_all()
     for entry in vault.calls():

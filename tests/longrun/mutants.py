@@ -98,6 +98,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if any(found.other_slot):",
         "if erasable.decode_slot(found.other_slot) is not None:",
         "opt-outs",
+        equivalent="each boot ends in a ROTATE that overwrites that slot",
     ),
     _one(
         "table not synced",

@@ -14,7 +14,6 @@ from firmware.policy.events import Absence
 from firmware.policy.records import AudioCodec, CallMeta, Direction, Ended, GapReason, LedgerRow, NoticeProof, Outcome
 from firmware.policy.retention import TWO_MONTHS, Period
 from firmware.store.audit import AuditLine, parse_line
-from firmware.store.ciphers import Ciphers
 from firmware.store.errors import ErasureUnconfirmed, Refused
 from firmware.store.identity import Geometry
 from firmware.store.keys import Recipient, RequestKey, Role
@@ -72,12 +71,18 @@ class Site:
 class World:
     """The live device. Every method is one operation that a caller of the vault may ask for."""
 
-    def __init__(self, seed: str, site: Site | None = None, ciphers: Ciphers | None = None) -> None:
+    def __init__(
+        self,
+        seed: str,
+        site: Site | None = None,
+        ciphers: Callable[[Registry], IdealCiphers] = IdealCiphers,
+        charter: Charter | None = None,
+    ) -> None:
         self.seed = seed
         self.site = site or Site()
         self.registry = Registry()
-        self.ideal = IdealCiphers(self.registry)
-        self.ciphers: Ciphers = ciphers or self.ideal
+        self.ciphers = ciphers(self.registry)
+        self._charter = charter or self._ideal_charter()
         self.rng = random.Random(seed)
         self.disk = SimDisk(rng=random.Random(seed + "/disk"))
         self.memory = SimMemory(kind=self.site.memory_kind)
@@ -100,15 +105,15 @@ class World:
     # ------------------------------------------------------------------------------------------------ the machinery
 
     def parts(self, disk: SimDisk, memory: SimMemory, clock: SimClock, rtc: SimRtc, salt: str) -> VaultParts:
-        dice = Dice(f"{self.seed}/{salt}", self.ideal)
+        dice = Dice(f"{self.seed}/{salt}", self.ciphers)
         return VaultParts(disk, memory, clock, rtc, dice, NoEncoder(), self.ciphers)
 
     def _provision(self) -> Vault:
         parts = self.parts(self.disk, self.memory, self.clock, self.rtc, "provision")
-        Vault.provision(parts, self.charter(), self.site.geometry)
+        Vault.provision(parts, self._charter, self.site.geometry)
         return self._open("boot-0")
 
-    def charter(self) -> Charter:
+    def _ideal_charter(self) -> Charter:
         recipients = tuple(Recipient.of(public_half(key)) for key in (CUSTODIAN, ESCROW))
         request = (RequestKey.of(b"k" * 32, Role.CUSTODIAN), RequestKey.of(b"s" * 32, Role.SUPERVISOR))
         return Charter(
@@ -182,7 +187,7 @@ class World:
     def open_call(self, line: int = 0) -> bytes:
         self.begin(Pending("open", capacity=True))
         opened = self.now_utc_ms()
-        call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, self.meta(opened, opened))
+        call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, meta_of(opened, opened))
         self.samples[call_id] = 0
         self.days[call_id] = opened // MS_PER_DAY
         self.acknowledge(self.promise.with_call(Kept(call_id, line, opened)))
@@ -232,7 +237,7 @@ class World:
         row = LedgerRow(
             kept.line, Outcome.RECORDED, Direction.INBOUND, "ring_then_loop", kept.opened_utc_ms, ended, True, call_id
         )
-        self.vault.close_call(call_id, self.meta(kept.opened_utc_ms, ended), row)
+        self.vault.close_call(call_id, meta_of(kept.opened_utc_ms, ended), row)
         self._note_frames()
         frames = len(self.frames.get(call_id, ()))
         self.acknowledge(self._holding_asked(self.promise.with_call(replace(kept, closed=True, frames=frames))))
@@ -358,8 +363,7 @@ class World:
 
     def change_keys(self) -> None:
         self.begin(Pending("change_keys"))
-        charter = self.charter()
-        self.vault.change_keys(charter.recipients, charter.request_keys)
+        self.vault.change_keys(self._charter.recipients, self._charter.request_keys)
         self.acknowledge()
 
     def settle_time(self, utc_ms: int) -> None:
@@ -405,7 +409,7 @@ class World:
         pending = self.promise.pending
         try:
             opened = self.now_utc_ms()
-            call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, self.meta(opened, opened))
+            call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, meta_of(opened, opened))
         except (ErasureUnconfirmed, Refused):
             return
         self._set(self.promise.with_call(Kept(call_id, line, opened)).doing(pending))
@@ -443,23 +447,24 @@ class World:
 
     # --------------------------------------------------------------------------------------------------- in detail
 
-    def meta(self, answered: int, ended: int) -> CallMeta:
-        return CallMeta(
-            number=NUMBER,
-            number_absence=None if answered % 2 else Absence.WITHHELD,
-            caller_name=None,
-            direction=Direction.INBOUND,
-            rule="ring_then_loop",
-            evidence=(("ring", -3000),),
-            notice=NoticeProof("v1", bytes(32), 12_000, "appliance"),
-            answered_utc_ms=answered,
-            ended_utc_ms=ended,
-            ended=Ended.ON_HOOK,
-            samples=0,
-        )
-
     def image(self) -> Image:
         return self.disk.freeze()
+
+
+def meta_of(answered: int, ended: int) -> CallMeta:
+    return CallMeta(
+        number=NUMBER,
+        number_absence=None if answered % 2 else Absence.WITHHELD,
+        caller_name=None,
+        direction=Direction.INBOUND,
+        rule="ring_then_loop",
+        evidence=(("ring", -3000),),
+        notice=NoticeProof("v1", bytes(32), 12_000, "appliance"),
+        answered_utc_ms=answered,
+        ended_utc_ms=ended,
+        ended=Ended.ON_HOOK,
+        samples=0,
+    )
 
 
 def chain_is_whole(lines: Sequence[AuditLine]) -> bool:
