@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from firmware.dsp.alert_tone import AlertToneReceiver
 from firmware.dsp.audio_line import AudioLines
 from firmware.dsp.callerid import FskReceiver
-from firmware.dsp.dtmf import Digit, DtmfReceiver
+from firmware.dsp.dtmf import COMPANY_WAIT, Digit, DtmfReceiver
 from firmware.dsp.tone_plan import UK
 from firmware.dsp.tones import ToneFound, ToneReceiver
 from firmware.dsp.vad import VoiceDetector
@@ -50,14 +50,15 @@ def _at_8_khz(audio: Pcm, fs: int) -> NDArray[np.float32]:
     return y.astype(np.float32)
 
 
-def _blocks(x: NDArray[np.float32], block: int = 8000) -> list[NDArray[np.float32]]:
-    padded = np.concatenate([x, np.zeros(TAIL, dtype=np.float32)])
+def _blocks(x: NDArray[np.float32], block: int = 8000, tail: int = TAIL) -> list[NDArray[np.float32]]:
+    padded = np.concatenate([x, np.zeros(tail, dtype=np.float32)])
     return [padded[None, at : at + block] for at in range(0, len(padded), block)]
 
 
 def _digits(x: NDArray[np.float32]) -> list[Digit]:
     receiver = DtmfReceiver(1)
-    return [digit for block in _blocks(x) for digit in receiver.feed(block)]
+    found = [digit for block in _blocks(x, tail=COMPANY_WAIT) for digit in receiver.feed(block)]
+    return sorted(found, key=lambda digit: digit.onset_sample)
 
 
 def detect_dtmf(audio: Pcm, fs: int) -> list[dict[str, object]]:

@@ -36,7 +36,10 @@ STRETCH_MAX = SAMPLE_RATE_HZ
 RIVAL_WAIT = 120 * SAMPLE_RATE_HZ // 1000
 """A burst is reported 120 ms after its end: a stretch of another pair that overlaps it has then been analysed."""
 
-SETTLED_MAX, KEYED_MAX = 6, 8
+SETTLED_MAX = 8
+COMPANY_WAIT = 16 * SAMPLE_RATE_HZ // 10
+"""1.6 s from the onset: with the 0.1 s of a block still within the smallest look-back of 2 s."""
+
 ECHO_MAX, ECHO_SLACK, ECHO_LOSS_DB = SAMPLE_RATE_HZ // 2, SAMPLE_RATE_HZ // 100, 9.0
 """An echo comes within 0.5 s, as long to 10 ms, at least 9 dB down (a two-wire line's echo return loss, ITU-T G.122);
 a finger does not press that evenly and that much fainter."""
@@ -137,7 +140,8 @@ class DtmfReceiver:
         self._waiting: list[list[_Waiting]] = [[] for _ in range(lines)]
         self._rivals: list[list[Digit]] = [[] for _ in range(lines)]
         self._settled: list[list[Digit]] = [[] for _ in range(lines)]
-        self._keyed: list[list[int]] = [[] for _ in range(lines)]
+        self._pending: list[list[Digit]] = [[] for _ in range(lines)]
+        self._company: list[list[int]] = [[] for _ in range(lines)]
 
     def feed(self, x: Signal) -> list[Digit]:
         """float32 [lines, n] in counts, at most 1 s. Zeros where a line must not be heard."""
@@ -159,7 +163,8 @@ class DtmfReceiver:
         self._waiting[line].clear()
         self._rivals[line].clear()
         self._settled[line].clear()
-        self._keyed[line].clear()
+        self._pending[line].clear()
+        self._company[line].clear()
 
     def _frames(self) -> None:
         """Look at all frames that are complete, and sort them into stretches."""
@@ -245,7 +250,7 @@ class DtmfReceiver:
 
     def _settle(self, line: int) -> list[Digit]:
         """The likeliest of those that overlap, once no rival can come any more, in order, with the verdict on each."""
-        if not self._rivals[line]:
+        if not self._rivals[line] and not self._pending[line]:
             return []
         kept: list[Digit] = []
         for digit in sorted(self._rivals[line], key=lambda digit: -digit.score):
@@ -254,19 +259,33 @@ class DtmfReceiver:
         limit = self._band.end - RIVAL_WAIT
         self._rivals[line] = [digit for digit in self._rivals[line] if digit.end_sample >= limit]
         due = sorted((d for d in kept if d.end_sample < limit), key=lambda digit: digit.onset_sample)
-        out = []
-        for digit in due:
-            out.append(self._verdict(line, digit))
-            self._settled[line] = [*self._settled[line], out[-1]][-SETTLED_MAX:]
+        self._settled[line] = [*self._settled[line], *due][-SETTLED_MAX:]
+        self._pending[line].extend(due)
+        return self._verdicts(line)
+
+    def _verdicts(self, line: int) -> list[Digit]:
+        """A burst that would be a key in company waits a little for company: before it, or within COMPANY_WAIT of its
+        onset. What waits is still reported within the smallest look-back."""
+        newest = self._settled[line][-1].onset_sample if self._settled[line] else 0
+        self._company[line] = [at for at in self._company[line] if newest - at < dtmf_score.COMPANY_WITHIN]
+        for digit in self._pending[line]:
+            likely = dtmf_score.is_likely(digit.burst, digit.score) and not digit.continued
+            if likely and digit.onset_sample not in self._company[line] and not self._is_echo(line, digit):
+                self._company[line].append(digit.onset_sample)
+        out, waiting = [], []
+        for digit in self._pending[line]:
+            others = sum(at != digit.onset_sample for at in self._company[line])
+            strict, loose = dtmf_score.verdict(digit.burst, digit.score, in_company=others >= dtmf_score.COMPANY_KEYS)
+            undecided = not strict and dtmf_score.is_likely(digit.burst, digit.score)
+            if undecided and self._band.end - digit.onset_sample < COMPANY_WAIT:
+                waiting.append(digit)
+            else:
+                out.append(replace(digit, strict=strict and not self._is_echo(line, digit), loose=loose))
+        self._pending[line] = waiting
         return out
 
-    def _verdict(self, line: int, digit: Digit) -> Digit:
-        """After two keys in five seconds a third is expected: the thresholds are lower."""
-        recent = [at for at in self._keyed[line] if digit.onset_sample - at < dtmf_score.PRIMED_WITHIN]
-        strict, loose = dtmf_score.verdict(digit.burst, digit.score, primed=len(recent) >= dtmf_score.PRIMED_KEYS)
-        strict = strict and not any(_echoes(digit, other) for other in self._settled[line])
-        self._keyed[line] = [*recent, digit.onset_sample][-KEYED_MAX:] if strict and not digit.continued else recent
-        return replace(digit, strict=strict, loose=loose)
+    def _is_echo(self, line: int, digit: Digit) -> bool:
+        return any(_echoes(digit, other) for other in self._settled[line])
 
     def _digits(self, line: int, pair: tuple[int, int], stretch: _Stretch, going_on: bool) -> list[Digit]:
         first, last = max(stretch.first - MARGIN, self._band.start), stretch.last + FRAME + MARGIN

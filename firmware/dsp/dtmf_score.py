@@ -18,9 +18,9 @@ LOOSE = 1.2
 STRICT = 3.8
 """For counting keys."""
 
-PRIMED_KEYS, PRIMED_WITHIN, PRIMED_ODDS = 2, 5 * SAMPLE_RATE_HZ, 3.0
-"""After two keys within 5 s the prior odds of a third are far above those in free speech: both thresholds are lower by
-this (nepers)."""
+COMPANY_KEYS, COMPANY_WITHIN, COMPANY_ODDS = 2, 5 * SAMPLE_RATE_HZ, 3.0
+"""Three bursts within 5 s that may be keys are likelier a keyed string than three accidents of speech: for each, both
+thresholds are lower by this (nepers)."""
 
 KEY_SECONDS_MIN = 0.031
 """Shorter is no key: Q.24 annex A accepts from 40 ms and refuses up to 23 ms; half way between."""
@@ -48,9 +48,14 @@ def score(burst: Burst) -> float:
     return float(np.tanh(x @ _HIDDEN + _HIDDEN_BIAS) @ _OUTPUT + _BIAS)
 
 
-def verdict(burst: Burst, odds: float, *, primed: bool) -> tuple[bool, bool]:
-    """(strict, loose): a key by score, length and frequency as the standards want them; enough to be masked."""
-    less = PRIMED_ODDS if primed else 0.0
+def is_likely(burst: Burst, odds: float) -> bool:
+    """A key, if there is company: length and frequency as the standards want them, and the lower threshold."""
     shape = burst.duration_s >= KEY_SECONDS_MIN and burst.deviation <= KEY_DEVIATION_MAX
-    strict = shape and odds > STRICT - less
+    return shape and odds > STRICT - COMPANY_ODDS
+
+
+def verdict(burst: Burst, odds: float, *, in_company: bool) -> tuple[bool, bool]:
+    """(strict, loose): a key; enough to be masked."""
+    less = COMPANY_ODDS if in_company else 0.0
+    strict = is_likely(burst, odds) and odds > STRICT - less
     return strict, strict or odds > LOOSE - less

@@ -25,7 +25,7 @@ def hear(
     *,
     ear: Ear | None = None,
     block: int = BLOCK_SAMPLES,
-    tail_s: float = 1.0,
+    tail_s: float = 2.0,
 ) -> list[Event]:
     """Events of one line; capture time 0 is the first sample."""
     ear = ear if ear is not None else Ear(1)

@@ -33,7 +33,7 @@ Rows = tuple[NDArray[np.float64], NDArray[np.float64]]
 def heard(x: Wave) -> list[Digit]:
     """All bursts of one recording, unthresholded."""
     receiver = DtmfReceiver(1)
-    pcm = np.concatenate([signals.to_pcm(x).astype(np.float32), np.zeros(2400, dtype=np.float32)])
+    pcm = np.concatenate([signals.to_pcm(x).astype(np.float32), np.zeros(16000, dtype=np.float32)])
     return [digit for at in range(0, len(pcm), 8000) for digit in receiver.feed(pcm[None, at : at + 8000])]
 
 
