@@ -136,7 +136,7 @@ class Stamp:
 
 
 def refused(code: Refusal, detail: str | None, stamp: Stamp) -> bytes:
-    """``detail``: one more sentence made by the device; never text from the stick."""
+    """``detail``: one more sentence made by the device; of the stick it may name at most a key of signed settings."""
     happened, action = _WORDS[code]
     middle = [detail] if detail else []
     safe = "Nothing was changed and nothing was given out."

@@ -189,6 +189,41 @@ def test_a_call_past_its_limit_is_not_even_imported(rig: Rig) -> None:
     assert files_of_calls(rig.home) == []
 
 
+def test_a_call_that_was_exported_twice_dies_twice(rig: Rig) -> None:
+    rig.recorder.call()
+    for _ in range(2):
+        rig.export()
+        rig.take_in()
+    assert len(files_of_calls(rig.home)) == 2, "one copy is kept"
+    rig.listed(now=PAST_LIMIT)
+    assert files_of_calls(rig.home) == []
+
+
+def test_an_older_stick_does_not_bring_an_erased_call_back(rig: Rig, tmp_path: Path) -> None:
+    call_id, _ = rig.recorder.call()
+    rig.export()
+    older, rig.stick = rig.stick, tmp_path / "newer"
+    rig.order("erase", call_id, "--ground", "erasure-request")
+    assert rig.recorder.plug(rig.stick).state == "done"
+    assert rig.take_in().code == 0
+    rig.stick = older
+    assert rig.take_in().code == 0
+    assert rig.listed() == []
+    assert files_of_calls(rig.home) == []
+
+
+def test_what_an_import_left_behind_when_it_was_broken_off_is_swept(rig: Rig) -> None:
+    rig.recorder.call()
+    rig.export()
+    rig.take_in()
+    left = rig.home / "bags" / rig.device / ("ab" * 16 + ".part")
+    (left / "data").mkdir(parents=True)
+    (left / "data" / "1.tcf").write_bytes(b"left behind")
+    rig.listed()
+    assert not left.exists()
+    assert len(files_of_calls(rig.home)) == 2
+
+
 def test_a_held_call_stays(rig: Rig) -> None:
     call_id, _ = rig.recorder.call()
     rig.order("hold", call_id, "--case", "C", "--reason", "threat", "--review", "2026-07-01")

@@ -83,11 +83,9 @@ def index_answer(desk: Desk, bundle: Bundle, result: Imported) -> None:
         result.indexed += len(bundle.index)
     for call in bundle.calls:
         row = _read_row(desk, bundle, site, call)
-        if row.limit_utc_ms > desk.now_utc_ms or row.held:
+        if _to_be_kept(desk, row):
             desk.library.put([row])
             result.calls += 1
-        else:
-            retention.destroy_copies(desk.home, row)
     for path in sorted((bundle.directory / "data/index").glob("*.key")):
         retention.destroy_file(path)  # what it said is in the library now, and must not outlive the calls' limits here
     if newest:
@@ -97,6 +95,7 @@ def index_answer(desk: Desk, bundle: Bundle, result: Imported) -> None:
     if bundle.chain.lines:
         desk.library.remember_line(bundle.device_id, bundle.chain.lines[-1].seq, bundle.chain.lines[-1].hash)
     desk.library.add_answer(bundle.directory.name, bundle.device_id, desk.now_utc_ms)
+    retention.sweep(desk.home, desk.library, desk.now_utc_ms)
     desk.home.log.append(
         "IMPORT",
         desk.now_utc_ms,
@@ -104,6 +103,15 @@ def index_answer(desk: Desk, bundle: Bundle, result: Imported) -> None:
     )
     result.answers.append(bundle.directory.name)
     result.findings += bundle.findings.items
+
+
+def _to_be_kept(desk: Desk, row: CallRow) -> bool:
+    """Not past its limit, not erased on the recorder (a newer log may have told so), and not a damaged second copy of
+    one that is sound."""
+    if desk.library.was_erased(row.call_id) or not (row.limit_utc_ms > desk.now_utc_ms or row.held):
+        return False
+    known = desk.library.get(row.call_id) if desk.library.has(row.call_id) else None
+    return row.sound or known is None or known.bag is None or not known.sound
 
 
 def _check_earlier_answers(desk: Desk, bundle: Bundle) -> None:
@@ -121,11 +129,17 @@ def _check_earlier_answers(desk: Desk, bundle: Bundle) -> None:
 def _follow_fates(desk: Desk, bundle: Bundle) -> int:
     """Erasures and opt-outs reach the copies here; reviews of holds are taken over."""
     erased = 0
+    known_to = desk.library.state_seq(bundle.device_id)
     for line in bundle.chain.lines:
         call_id = line.fields.get("call", "")
-        if line.seq <= desk.library.state_seq(bundle.device_id) or not desk.library.has(call_id):
+        if line.seq <= known_to:
             continue
-        if line.event == "DESTROYED" and line.fields.get("op") in ("erase", "opt_out"):
+        destroyed = line.event == "DESTROYED" and line.fields.get("op") in ("erase", "opt_out")
+        if destroyed:
+            desk.library.remember_erased(call_id)
+        if not desk.library.has(call_id):
+            continue
+        if destroyed:
             retention.erase(desk.home, desk.library, desk.library.get(call_id), desk.now_utc_ms, line.fields["op"])
             erased += 1
         elif line.event in HOLD_EVENTS:
@@ -174,7 +188,7 @@ def _put_index_entry(desk: Desk, bundle: Bundle, site: _Site, entry: IndexEntry)
     )
     meta = _meta(desk, bundle, entry.meta_body, entry.opened_utc_ms, row.call_id)
     row = _with_meta(row, meta)
-    if row.limit_utc_ms > desk.now_utc_ms or row.held:
+    if _to_be_kept(desk, row):
         desk.library.put([row])
 
 

@@ -99,6 +99,7 @@ CREATE INDEX call_limit ON call (limit_utc_ms);
 CREATE INDEX call_audio ON call (key) WHERE bag IS NOT NULL;
 CREATE VIRTUAL TABLE number_part USING fts5(digits, tokenize = 'trigram');
 CREATE TABLE device (device TEXT PRIMARY KEY, state_seq INTEGER NOT NULL);
+CREATE TABLE erased (call_id TEXT PRIMARY KEY);
 CREATE TABLE trusted (device TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
 CREATE TABLE signing_key (device TEXT NOT NULL, epoch INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY (device, epoch));
 CREATE TABLE reply (sha256 TEXT PRIMARY KEY);
@@ -108,7 +109,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 class Library:
-    """Not for several threads at once: the caller has a lock."""
+    """Not for several threads at once: the caller has a lock. Raises ValueError for an image of another version."""
 
     def __init__(self, image: bytes | None = None) -> None:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
@@ -120,6 +121,8 @@ class Library:
             self._db.executescript(_SCHEMA)
         else:
             self._db.deserialize(image)
+            if self._db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+                raise ValueError("an index of another version")
 
     def image(self) -> bytes:
         """Deleted numbers are gone from it: pages are zeroed, and the trigram index is rebuilt without them."""
@@ -221,6 +224,11 @@ class Library:
         sql = f"{_SELECT} FROM {_JOINED} WHERE limit_utc_ms <= ? AND NOT held AND NOT disclosed"
         return [_from_sql(row) for row in self._db.execute(sql, [now_utc_ms])]
 
+    def copies(self) -> set[tuple[str, str, int]]:
+        """(device, answer, number of its files) of every call whose sealed copy is kept."""
+        sql = "SELECT device, bag, file_number FROM call WHERE bag IS NOT NULL"
+        return {(str(device), str(bag), int(number)) for device, bag, number in self._db.execute(sql)}
+
     # ------------------------------------------------------------------------------------- devices and answers
 
     def state_seq(self, device: str) -> int:
@@ -231,6 +239,14 @@ class Library:
     def set_state_seq(self, device: str, seq: int) -> None:
         self.changed = True
         self._db.execute("INSERT OR REPLACE INTO device VALUES (?, ?)", [device, seq])
+
+    def remember_erased(self, call_id: str) -> None:
+        """The recorder destroyed it on demand: an older stick that is imported later must not bring it back."""
+        self.changed = True
+        self._db.execute("INSERT OR IGNORE INTO erased VALUES (?)", [call_id])
+
+    def was_erased(self, call_id: str) -> bool:
+        return self._db.execute("SELECT 1 FROM erased WHERE call_id = ?", [call_id]).fetchone() is not None
 
     def trusted_line(self, device: str) -> tuple[int, bytes] | None:
         """The newest line of the recorder's log whose signature was verified here."""

@@ -5,14 +5,21 @@ overwritten once before they are removed; on flash that is not proof of anything
 """
 
 import os
+import re
+import shutil
 from pathlib import Path
 
+from firmware.units import MS_PER_DAY
 from tools.desk.errors import MediumFailed
 from tools.desk.home import Home
 from tools.desk.library import CallRow, Library
 
 AUDIO_DIRECTORY = "audio"
 OVERWRITE_BYTES = 1024 * 1024
+UNKNOWN_ANSWER_MS_MAX = 62 * MS_PER_DAY
+"""Two calendar months have at most 62 days."""
+
+_CALL_FILE = re.compile(r"[0-9]{1,6}\.(tcf|key)")
 
 
 def purge(home: Home, library: Library, now_utc_ms: int) -> list[str]:
@@ -23,7 +30,29 @@ def purge(home: Home, library: Library, now_utc_ms: int) -> list[str]:
         library.delete(row.call_id)
     if due:
         home.log.append("PURGE", now_utc_ms, {"calls": len(due)})
+    sweep(home, library, now_utc_ms)
     return [row.call_id for row in due]
+
+
+def sweep(home: Home, library: Library, now_utc_ms: int) -> None:
+    """Copies that no row of the library stands for: a call that came twice, one that was not to be kept, the rest of an
+    import that was broken off. Without a row nobody would destroy them at their limit.
+
+    An answer that the library does not know at all (its index was lost) is left until it must be past any limit."""
+    known, kept = library.answers(), library.copies()
+    for directory in sorted((home.path / "bags").glob("*/*")):
+        device, bag = directory.parent.name, directory.name
+        age_ms = now_utc_ms - int(directory.stat().st_mtime * 1000)
+        unfinished = bag.endswith(".part")
+        if unfinished or (bag not in known and age_ms > UNKNOWN_ANSWER_MS_MAX):
+            for path in sorted(directory.rglob("*")):
+                if path.is_file() and not path.is_symlink():
+                    destroy_file(path)
+            shutil.rmtree(directory, ignore_errors=True)
+        elif bag in known:
+            for path in sorted((directory / "data").glob("*")):
+                if _CALL_FILE.fullmatch(path.name) and (device, bag, int(path.stem)) not in kept:
+                    destroy_file(path)
 
 
 def erase(home: Home, library: Library, row: CallRow, now_utc_ms: int, why: str) -> None:
