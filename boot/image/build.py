@@ -68,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="build the appliance's image")
     parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default="arm64")
     parser.add_argument("--out", default=str(REPOSITORY / "build" / "image"))
-    parser.add_argument("--add-tree", help="a folder laid over the root file system last (the appliance test's agent)")
+    parser.add_argument("--add-tree", help="a folder laid over the root file system last (the appliance test)")
     parser.add_argument("--update-key", help="32 bytes: the public key that signs updates of this image")
     parser.add_argument("--root-only", action="store_true", help="stop at the root file system, kernel and initramfs")
     options = parser.parse_args()

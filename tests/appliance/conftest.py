@@ -101,7 +101,7 @@ def source_state() -> str:
 
 
 def build_root() -> None:
-    """The image's own builder, with the test's hand laid over it: agent, kernel modules, GPIO library."""
+    """The image's own builder, with the test's hand laid over it: its service, kernel modules, GPIO library."""
     tree = OUT / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(Path(__file__).with_name("guest"), tree, symlinks=True)

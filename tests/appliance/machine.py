@@ -50,7 +50,7 @@ class Machine:
     """QEMU's ``-rtc base=``: a date sets the emulated CMOS clock."""
     append: str = ""
     process: subprocess.Popen[bytes] | None = None
-    _agent: socket.socket | None = None
+    _hand: socket.socket | None = None
     _pending: bytes = b""
     _serial: int = 0
     _sticks: list[str] = field(default_factory=list)
@@ -59,14 +59,14 @@ class Machine:
 
     def power_on(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("agent", "qmp"):
+        for name in ("hand", "qmp"):
             self._path(name).unlink(missing_ok=True)
         self._sticks.clear()
         with open(self._path("qemu.log"), "ab") as log:
             self.process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self._wait(lambda: self._path("agent").exists(), 20, "QEMU did not start")
-        self._agent = socket.socket(socket.AF_UNIX)
-        self._agent.connect(str(self._path("agent")))
+        self._wait(lambda: self._path("hand").exists(), 20, "QEMU did not start")
+        self._hand = socket.socket(socket.AF_UNIX)
+        self._hand.connect(str(self._path("hand")))
         self._pending = b""
         self._answer(0, BOOT_S_MAX)
 
@@ -75,8 +75,8 @@ class Machine:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        if self._agent is not None:
-            self._agent.close()
+        if self._hand is not None:
+            self._hand.close()
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -104,9 +104,9 @@ class Machine:
             "-device",
             "virtio-serial",
             "-chardev",
-            f"socket,id=agent,path={self._path('agent')},server=on,wait=off",
+            f"socket,id=hand,path={self._path('hand')},server=on,wait=off",
         ]
-        command += ["-device", "virtserialport,chardev=agent,name=tacet.agent"]
+        command += ["-device", "virtserialport,chardev=hand,name=tacet.hand"]
         command += ["-qmp", f"unix:{self._path('qmp')},server=on,wait=off", "-serial", f"file:{self._path('console')}"]
         command += ["-device", "qemu-xhci,id=usb", "-device", "i6300esb", "-action", "watchdog=reset"]
         command += ["-rtc", f"base={self.clock},clock=vm", "-device", "virtio-rng-pci"]
@@ -116,10 +116,10 @@ class Machine:
 
     def run(self, command: str, timeout_s: float = 60, *, check: bool = True) -> str:
         """Runs a shell command as root inside; its output. Raises MachineError when it fails."""
-        assert self._agent is not None
+        assert self._hand is not None
         self._serial += 1
         request = {"id": self._serial, "run": command, "timeout_s": timeout_s}
-        self._agent.sendall(json.dumps(request).encode() + b"\n")
+        self._hand.sendall(json.dumps(request).encode() + b"\n")
         answer = self._answer(self._serial, (timeout_s + 30) * SLOWER_MAX)
         if check and answer["code"] != 0:
             raise MachineError(f"`{command}` ended with {answer['code']}: {answer['output']}")
@@ -134,7 +134,7 @@ class Machine:
             raise MachineError(f"{what}: not within {seconds} s. {str(error)[-1500:]}\n{self.console()}") from error
 
     def _answer(self, serial: int, seconds: float) -> dict[str, Any]:
-        assert self._agent is not None
+        assert self._hand is not None
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             while b"\n" in self._pending:
@@ -144,9 +144,9 @@ class Machine:
                     return answer
             if not self.running():
                 raise MachineError(f"QEMU ended.\n{self.console()}\n{self._path('qemu.log').read_text()[-500:]}")
-            self._agent.settimeout(1)
+            self._hand.settimeout(1)
             try:
-                self._pending += self._agent.recv(65536)
+                self._pending += self._hand.recv(65536)
             except TimeoutError:
                 continue
         raise MachineError(f"no answer from inside within {seconds} s.\n{self.console()}")

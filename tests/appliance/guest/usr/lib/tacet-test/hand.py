@@ -4,7 +4,7 @@ answers with one JSON line. Part of the test tree only; the product's image has 
 import json
 import subprocess
 
-PORT = "/dev/virtio-ports/tacet.agent"
+PORT = "/dev/virtio-ports/tacet.hand"
 
 
 def carry_out(request: dict[str, object]) -> dict[str, object]:
