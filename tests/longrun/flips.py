@@ -7,7 +7,7 @@ the reader of a disclosed bundle.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from firmware.store import erasable
@@ -40,12 +40,16 @@ def flip_all(share: float = 1.0, seed: int = 1, entries: int = 50, frame_count: 
         world.call(number & 1, frames=2)
         if number % 6 == 5:
             world.midnight()
+    call = world.open_call(0)
+    for _ in range(frame_count):
+        world.append(call, blocks=4)
+    world.close(call)
     rng = random.Random(seed)
     found = Flips()
     _flip_slots(world, found, rng, share)
     _flip_table(world, found, rng, share)
     _flip_entries(world, found, rng, share, entries)
-    _flip_frames(world, found, rng, share, frame_count)
+    _flip_frames(world, found, rng, share, world.frames[call])
     return found
 
 
@@ -99,18 +103,13 @@ def _entry_taken(pool: Pool, row: BagRow, index: int, raw: bytes) -> bool:
     return pool._judge(row, index, raw, 0)[0] is State.VALID
 
 
-def _flip_frames(world: World, found: Flips, rng: random.Random, share: float, count: int) -> None:
+def _flip_frames(world: World, found: Flips, rng: random.Random, share: float, written: Sequence[bytes]) -> None:
     public_key = world.ciphers.public_key(world.vault._core.table.seed)
-    today = [f for written in world.frames.values() for f in written if f[40:44] == _epoch(world)]
-    for raw in today[:count]:
+    for raw in written:
         assert _frame_taken(world, raw, public_key)
         for changed in flipped(raw, rng, share):
             found.frames += 1
             found.accepted += _frame_taken(world, changed, public_key)
-
-
-def _epoch(world: World) -> bytes:
-    return world.vault._core.table.sign_epoch.to_bytes(4, "big")
 
 
 def _frame_taken(world: World, raw: bytes, public_key: bytes) -> bool:
