@@ -165,6 +165,19 @@ def test_audio_never_lies_later_on_the_axis_than_it_arrived_by_more_than_100_ms(
     assert max(position - arrived for position, arrived in found) <= 800 + 16 * 4  # looked at every 16 packets
 
 
+@pytest.mark.parametrize("early_ms", [-40, 40])
+def test_the_jitter_of_a_new_streams_first_packet_makes_no_hole_and_no_overlap(early_ms: int) -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    caller.ssrc, caller.sequence, caller.stamp = 77, 1, 5
+    wire.wait(-early_ms)
+    talk(wire, 400, caller)
+    wire.wait(early_ms)
+    result = kept(wire, call)
+    assert result.audio(0).startswith(bytes(caller.sent))
+    assert sum(piece.lost_caller for piece in result.pieces) <= 40 * 8
+
+
 def test_silence_suppression_is_not_loss() -> None:
     wire, call, caller, agent = established()
     talk(wire, 400, caller, agent)
