@@ -42,14 +42,14 @@ _EVENTS = {
     "PIN": "recorder pinned",
     "PURGE": "destroyed at limit",
     "ERASED": "erased",
-    "INIT": "home made",
     "UNLOCK": "unlocked",
-    "LOCK": "locked",
     "PROVISION": "recorder provisioned",
     "DRILL": "drill",
     "PASSPHRASE": "passphrase changed",
-    "BAG": "evidence bag made",
-    "ACCESS": "access pack made",
+    "BAG": "evidence bag begun",
+    "BAG_MADE": "evidence bag made",
+    "ACCESS": "access pack begun",
+    "ACCESS_MADE": "access pack made",
 }
 
 

@@ -25,6 +25,8 @@ class Player {
     this.shown = [0, this.length];
     this.timeline = byId("timeline");
     this.audio.src = `/play/${opened.play}/audio.wav`;
+    byId("highest").textContent = `${opened.rate_hz / 2000} kHz`;
+    byId("spectrogram").alt = `Spectrogram, 0 to ${opened.rate_hz / 2000} kilohertz`;
     this.listGaps();
     this.draw();
     this.listen(root);
