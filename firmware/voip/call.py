@@ -203,7 +203,9 @@ class Call:
         if self.axis is None or self.caller is None or self.agent is None or self.held or self.over_mono_us is not None:
             return []
         silent = [
-            track.channel for track in (self.caller, self.agent) if now_mono_us - track.last_mono_us > MEDIA_MISSING_US
+            track.channel
+            for track in (self.caller, self.agent)
+            if now_mono_us - track.last_mono_us > MEDIA_MISSING_US and not track.quiet
         ]
         now_missing: set[Channel | None] = {None} if len(silent) == 2 else set(silent)
         new = now_missing - self.missing
@@ -211,8 +213,11 @@ class Call:
         return [MediaMissing(self.key, self.line, now_mono_us, channel) for channel in new]
 
     def media_idle_us(self, now_mono_us: int) -> int | None:
-        """How long neither side has sent anything; None where that says nothing (no tracks, on hold)."""
+        """How long neither side has sent anything; None where that says nothing (no tracks, on hold, silent on
+        purpose)."""
         if self.caller is None or self.agent is None or self.held or self.over_mono_us is not None:
+            return None
+        if self.caller.quiet or self.agent.quiet:
             return None
         return now_mono_us - max(self.caller.last_mono_us, self.agent.last_mono_us)
 

@@ -311,6 +311,11 @@ class Track:
 
     # ------------------------------------------------------------------------------------------------- audio out
 
+    @property
+    def quiet(self) -> bool:
+        """Its sender has said that it is silent on purpose (comfort noise), and nothing since."""
+        return self._quiet is not None
+
     def empty(self, start: int) -> bool:
         """Nothing to be had from ``start`` on, as far as is known."""
         return not self._parts and (self._quiet is None or start >= self._quiet_end)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from firmware.policy.events import Packet, Port
 from firmware.policy.records import AudioCodec
 from firmware.voip.audio import ALAW, MULAW, EarDecoder, linear
-from firmware.voip.output import MediaPiece
+from firmware.voip.output import MediaMissing, MediaPiece
 from tests.voip.sink import Kept, run
 from tests.voip.wire import Dialogue, Limits, Voice, Wire, rtp, settings, speech, talk
 
@@ -204,6 +204,22 @@ def test_both_silent_with_comfort_noise_is_kept_as_silence_not_as_loss() -> None
     assert result.gaps() == []
     assert without_silence(result.audio(0)) == bytes(caller.sent)
     assert sum(piece.lost_caller + piece.lost_agent for piece in result.pieces) == 0
+
+
+def test_two_people_who_say_nothing_for_minutes_are_still_in_their_call() -> None:
+    wire, call, caller, agent = established(formats="8 13 101")
+    talk(wire, 400, caller, agent)
+    for voice in (caller, agent):
+        voice.put(rtp(13, voice.sequence, voice.stamp, voice.ssrc, b"\x40"))
+        voice.sequence += 1
+        voice.stamp += 8000 * 150
+    for _ in range(150):
+        wire.wait(1000)
+        wire.sip(Port.TRUNK, "OPTIONS sip:keepalive SIP/2.0\r\n\r\n")
+    talk(wire, 400, caller, agent)
+    result = kept(wire, call)
+    assert without_silence(result.audio(0)) == bytes(caller.sent)
+    assert not any(isinstance(told, MediaMissing) for told in result.told)
 
 
 def test_a_side_that_falls_silent_for_hours_costs_no_more_than_one_gap() -> None:
