@@ -186,5 +186,6 @@ def _page(copy: Source, disclosure: Disclosure, now_utc_ms: int, removed: int) -
         spans=copy.silent,
         axis_path=waveform_path(copy.axis, bag_page.PICTURE_WIDTH, bag_page.PICTURE_HEIGHT),
         title="Copy of a telephone call",
+        good="Every frame of the recording was there, in order, signed by this recorder, and unchanged.",
         remark=remark + "The recording itself is untouched; data/original.json ties this copy to it.",
     )

@@ -117,7 +117,9 @@ def leave(
     finally:
         _destroy(work)
     desk.library.update(source.row.call_id, disclosed=True)
-    desk.home.log.append(f"{event}_MADE", desk.now_utc_ms, {"call": source.row.call_id, "sha256": sha256})
+    desk.home.log.append(
+        f"{event}_MADE", desk.now_utc_ms, {"call": source.row.call_id, "by": desk.home.role, "sha256": sha256}
+    )
     return Made(out, directory.name, sha256, tuple(source.findings.items))
 
 

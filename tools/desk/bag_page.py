@@ -57,6 +57,7 @@ def page(
     axis_path: str,
     title: str,
     remark: str,
+    good: str = "Every frame is here, in order, signed by this recorder, and unchanged.",
 ) -> str:
     simulation = source.row.device.startswith("SIM-")
     zone = ZoneInfo(DEFAULT_ZONE)
@@ -64,6 +65,7 @@ def page(
     return _ENVIRONMENT.get_template("index.html").render(
         title=title,
         simulation=simulation,
+        good=good,
         remark=remark,
         style=Markup(style),
         script=Markup(script),
@@ -119,12 +121,13 @@ def _timeline(source: Source, spans: Sequence[Span], zone: ZoneInfo) -> list[tup
     """(seconds from the answer, time of day, what happened), in order."""
     rate, row = source.rate_hz, source.row
     length = len(source.axis) / rate
-    events = [(0.0, "The call was answered."), (length, f"The call ended ({_how_ended(source)}).")]
+    events = [(0.0, "The call was answered.")]
     events += [(span.first / rate, f"{span.label} begins. {span.meaning}") for span in spans]
     events += [(span.end / rate, f"{span.label} ends.") for span in spans]
     if source.meta is not None:
         presses = source.meta.payment_presses_ms
         events += [(ms / 1000, "The PAYMENT key was pressed.") for ms in presses]
+    events.append((length, f"The call ended ({_how_ended(source)})."))
     times = [row.started_utc_ms + round(seconds * 1000) for seconds, _ in events]
     table = [(seconds, _time_of_day(utc_ms, zone), what) for (seconds, what), utc_ms in zip(events, times, strict=True)]
     return sorted(table, key=lambda entry: entry[0])

@@ -289,8 +289,10 @@ def take_in(asked: Asked) -> Response:
             f"First sight of {device.device_id}. Compare this fingerprint with the recorder's label: "
             f"{(device.fingerprint or b'').hex()}",
         )
-    for reply in result.replies:
-        asked.browser.tell("failed" if reply.startswith("REFUSED") else "done", reply)
+    if result.replies:
+        refused = any(reply.startswith(("REFUSED", "FAILED")) for reply in result.replies)
+        told = "The recorder refused; its reply is below." if refused else "The recorder did it; its reply is below."
+        asked.browser.tell("failed" if refused else "done", told)
     for finding in result.findings:
         asked.browser.tell("failed", str(finding))
     asked.browser.tell(

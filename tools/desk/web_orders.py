@@ -9,6 +9,7 @@ from tools.desk import orders
 from tools.desk.errors import NotFound, Refused
 from tools.desk.keys import Unlocked, unlock
 from tools.desk.local_times import typed_moment
+from tools.desk.times import parse_time
 from tools.desk.web_session import Service
 
 Form = Mapping[str, str]
@@ -85,7 +86,7 @@ def _case(form: Form) -> str | None:
 
 def _hold(op: Op) -> Callable[[Form, ZoneInfo], orders.Draft]:
     def draft(form: Form, zone: ZoneInfo) -> orders.Draft:
-        review = typed_moment(form.get("review", ""), "", zone, end=False)
+        review = parse_time(form["review"]) if form.get("review") else None  # a day, as on the command line
         fields: dict[str, object] = {
             "calls": _calls(form),
             "case": _case(form),

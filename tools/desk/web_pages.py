@@ -23,6 +23,8 @@ from tools.desk.web_session import Browser, Service
 
 SHOWN_MAX = 200
 LOG_SHOWN_MAX = 500
+LISTENERS_SHOWN_MAX = 12
+"""Of one call, on its page; the log has all."""
 SEARCH_FIELDS = (
     "number", "from_day", "from_time", "to_day", "to_time", "line", "outcome", "held", "audio", "duration",
 )  # fmt: skip
@@ -169,7 +171,7 @@ def call_page(service: Service, browser: Browser, call_id: str) -> str:
         device=row.device,
         held=row.held,
         provisional=row.provisional,
-        heard=listeners(service.home, row.call_id, zone),
+        heard=listeners(service.home, row.call_id, zone)[:LISTENERS_SHOWN_MAX],
         second=[role for role in ("escrow", "supervisor") if service.home.key_file(role).exists()],
         tomorrow=_day_after(service.clock()),
         grounds=[ground.value for ground in Ground],
@@ -302,7 +304,7 @@ def _replies_on(stick: Path | None) -> list[tuple[str, str]]:
     for path in plain[:50]:
         text = (read_if_there(path, SMALL_BYTES_MAX) or b"").decode("utf-8", "replace").replace("\r\n", "\n").strip()
         text = "".join(c for c in text if c.isprintable() or c == "\n")
-        found.append(("failed" if text.startswith("REFUSED") else "done", text))
+        found.append(("failed" if text.startswith(("REFUSED", "FAILED")) else "done", text))
     return found
 
 
