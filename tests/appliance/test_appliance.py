@@ -46,12 +46,11 @@ def call(machine: Machine, seed: int, seconds: float, *presses: tuple[float, int
 
 
 def closed(machine: Machine, rows: int, seconds: float = 60) -> None:
-    machine.wait_for(
-        f"cd /run && LG_WD=/run /opt/tacet/venv/bin/python -P -m firmware ledger --state /var/lib/tacet/vault --json"
-        f" | grep -c outcome | grep -qx {rows}",
-        seconds,
-        f"the ledger has {rows} rows",
-    )
+    """Until the call's row is written: after the look-back. A look at the ledger costs seconds of emulation each."""
+    look = "LG_WD=/run /opt/tacet/venv/bin/python -P -m firmware ledger --state /var/lib/tacet/vault --json"
+    machine.run("sleep 5")
+    found = f"{look} | grep -c outcome | grep -qx {rows} || ! sleep 3"
+    machine.wait_for(f"cd /run && {{ {found}; }}", seconds, f"the ledger has {rows} rows")
 
 
 def export(machine: Machine, desk: Desk, name: str) -> list[dict[str, Any]]:
