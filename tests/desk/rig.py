@@ -62,12 +62,15 @@ class Recorder:
 
     pack: Path
     seed: int = 1
+    ring_bytes: int = 16 << 20
     world: World = field(init=False)
 
     def __post_init__(self) -> None:
         self.world = World(seed=self.seed, provisioned=False)
         stick = SimStick(str(self.pack))
-        provision(self.parts(), stick.read, read_site_facts, simulation=True, ring_bytes=16 << 20, hold_bytes=4 << 20)
+        provision(
+            self.parts(), stick.read, read_site_facts, simulation=True, ring_bytes=self.ring_bytes, hold_bytes=4 << 20
+        )
         self.boot()
 
     def parts(self) -> VaultParts:
@@ -113,6 +116,7 @@ class Recorder:
 class Rig:
     root: Path
     seed: int = 1
+    ring_bytes: int = 16 << 20
     home: Path = field(init=False)
     pack: Path = field(init=False)
     stick: Path = field(init=False)
@@ -126,7 +130,7 @@ class Rig:
         packed = run("provision", "--home", self.home, "--stick", self.pack)
         assert packed.code == 0, packed.err
         self.device = packed.out.partition("Device id: ")[2].split()[0]
-        self.recorder = Recorder(self.pack, self.seed)
+        self.recorder = Recorder(self.pack, self.seed, self.ring_bytes)
 
     def desk(self, *words: object, now: str = NOW) -> Ran:
         return run(*words, "--home", self.home, "--now", now)
