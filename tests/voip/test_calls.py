@@ -449,6 +449,14 @@ def test_media_without_signalling_is_one_unknown_call() -> None:
     assert sum(isinstance(told, RtpWithoutDialog) for told in kept.told) == 1
 
 
+def test_control_packets_alone_are_no_call() -> None:
+    wire = Wire()
+    for number in range(80):
+        wire.datagram(Port.TRUNK, 20001, 30001, b"\x80\xc8" + number.to_bytes(2, "big") + bytes(24))
+        wire.wait(20)
+    assert run(settings(), wire.packets).calls == {}
+
+
 def test_a_recorder_that_starts_in_mid_call_keeps_nothing_of_it() -> None:
     wire = Wire()
     plain_call(wire, 4000)

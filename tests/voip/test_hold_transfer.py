@@ -147,6 +147,35 @@ def test_a_blind_transfer_that_is_followed_is_one_call(bye_first: bool) -> None:
     assert kept.end.ended is Ended.ON_HOOK
 
 
+def test_a_call_to_the_same_number_long_after_the_transfer_is_its_own() -> None:
+    wire, call, caller, agent = established()
+    refer(wire, call, "sip:02079460101@pbx.invalid")
+    talk(wire, 31_000, caller, agent)
+    second = onward(wire)
+    second.establish()
+    second.bye()
+    call.bye()
+    sink = run(settings(**CONTINUE), wire.packets)
+    assert sink.rows == [("recorded", "trunk_invite_ddi"), ("unknown_direction", "trunk_invite_other_number")]
+
+
+def test_an_inbound_call_is_never_continued_into_an_outbound_one() -> None:
+    wire = Wire()
+    outward = Dialogue(wire, "first@example.invalid", side=Port.INSIDE, called="02079460777", port_caller=33000,
+                       port_called=23000)  # fmt: skip
+    outward.establish()
+    inbound = Dialogue(wire, "in@example.invalid", from_tag="i1", to_tag="i2")
+    inbound.extra = "Replaces: first@example.invalid;to-tag=t1;from-tag=f1"
+    inbound.establish()
+    caller = Voice(inbound, Port.TRUNK, 3, ssrc=3)
+    talk(wire, 400, caller)
+    inbound.bye()
+    outward.bye()
+    sink = run(settings(**CONTINUE), wire.packets)
+    assert sink.rows == [("outbound", "inside_invite"), ("recorded", "trunk_invite_ddi")]
+    assert sink.calls[2].audio(0) == bytes(caller.sent)
+
+
 def test_what_still_comes_between_two_dialogs_of_a_transfer_is_not_kept() -> None:
     wire, call, caller, agent = established()
     talk(wire, 400, caller, agent)
