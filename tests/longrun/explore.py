@@ -19,6 +19,9 @@ from tests.longrun.memo import Looks, Memo, sectors_by_file
 from tests.longrun.model import Promise
 from tests.longrun.world import NUMBER, PCM_MARK, World, one_fate_each
 
+SPOILT_PER_OPERATION = 5
+"""Of the twelve copies; five and twelve share no factor, so that each operation's turn comes to each copy."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -26,8 +29,8 @@ class Effort:
     recovery of that; ``deep_every``: second boots and life after them."""
 
     subsets_max: int = 64
-    nested_every: int = 6
-    deep_every: int = 24
+    nested_every: int = 8
+    deep_every: int = 40
 
 
 @dataclass
@@ -150,17 +153,18 @@ class Explorer:
         self._report(name + " (deep)", crash, found)
 
     def _spoil(self, name: str) -> None:
-        """I1: the state at rest, with either copy of anything that is there twice spoilt."""
+        """I1: the state at rest with one copy of what is there twice spoilt, another one after each operation."""
         world = self.world
-        for stem in MIRRORED:
-            for mirror in "ab":
-                disk = SimDisk(world.disk.image())
-                spoil(disk, stem, mirror)
-                salt = f"spoilt-{self._operation}"
-                found = self._examiner.examine(disk.image(), world.memory.content, world.promise, world.registry, salt)
-                self.tally.states += 1
-                self.tally.boots += 1
-                self._report(f"{name} ({stem}.{mirror} spoilt)", None, found)
+        copies = [(stem, mirror) for stem in MIRRORED for mirror in "ab"]
+        for number in range(SPOILT_PER_OPERATION):
+            stem, mirror = copies[(self._operation * SPOILT_PER_OPERATION + number) % len(copies)]
+            disk = SimDisk(world.disk.image())
+            spoil(disk, stem, mirror)
+            salt = f"spoilt-{self._operation}"
+            found = self._examiner.examine(disk.image(), world.memory.content, world.promise, world.registry, salt)
+            self.tally.states += 1
+            self.tally.boots += 1
+            self._report(f"{name} ({stem}.{mirror} spoilt)", None, found)
 
     def _nest(
         self, name: str, image: Image, memory: bytes, found: Examined, promise: Promise, depth: int, salt: str

@@ -41,7 +41,7 @@ A violation is an invariant of the storage design (I1 to I26) that a state broke
   every ciphertext ever made, the custodian's key and the erasable memory. Images that a boot cannot tell apart (all bytes
   that it looked at are equal) are counted and not booted again. A share of the recoveries is cut again, and again in the
   recovery of that; a share is booted twice, with one copy of what is mirrored spoilt, and lives on.
-- **At the lamp**: the state is judged at each acknowledgement, before any reboot, and with each mirrored file spoilt in turn.
+- **At the lamp**: the state is judged at each acknowledgement, before any reboot, and with mirrored files spoilt in turn.
 - **Device-years** (`years.py`). Small devices live a year each: a few calls a day, cuts in the middle of any call to disk or
   memory and in the recovery, I/O errors, a memory that does not answer, clocks that jump, stop and fall silent, rings and
   pools of bags that are too small.

@@ -50,15 +50,13 @@ def test_every_operation_and_trap_was_cut(tally: Tally) -> None:
 
 
 def test_a_seed_replays_exactly() -> None:
-    one, other = explore_until(1500, 7), explore_until(1500, 7)
+    one, other = explore_until(400, 7), explore_until(400, 7)
     assert (one.states, one.boots, one.nested) == (other.states, other.boots, other.nested)
     assert one.operations == other.operations
 
 
-def test_devices_live_for_years_with_cuts_errors_and_lying_clocks() -> None:
-    life = live_years(1.5, SEED)
+def test_a_device_lives_for_months_with_cuts_errors_and_lying_clocks() -> None:
+    life = live_years(0.5, SEED)
     assert life.violations == []
-    assert life.years >= 1.5
-    assert life.faults["cut"] > 5
-    assert life.faults["disk error"] > 5
-    assert life.faults["memory error"] > 5
+    assert life.days == 182
+    assert min(life.faults[fault] for fault in ("cut", "disk error", "memory error")) > 0

@@ -2,6 +2,8 @@
 
 import errno
 
+import pytest
+
 from tests.longrun.errors import HOW_OFTEN, sweep
 from tests.longrun.flips import flip_all
 
@@ -14,6 +16,7 @@ def test_an_error_at_any_disk_or_memory_call_breaks_no_promise() -> None:
     assert done.refused_with_a_fault > 50, "errors do stop the vault: the sweep is not deaf"
 
 
+@pytest.mark.proof
 def test_a_single_error_is_survived_wherever_it_strikes() -> None:
     done = sweep((("once", errno.ENOSPC),))
     assert done.violations == []
