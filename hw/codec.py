@@ -42,6 +42,9 @@ RETRY_US = (0, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000)
 QUEUE_BLOCKS_MAX = 100
 """10 s; past it the oldest block is lost, which shows as a jump of ``first_sample``."""
 
+START_FAILURES_MAX = 3
+"""A process that ended without a word is started again, also while the constructor waits; after this it raises."""
+
 DYING_MAX = 3
 CLOSE_S_MAX = 1.0
 
@@ -180,6 +183,7 @@ class PortAudioCodec:
         self._read_mono_us = 0
         self._catching_up = False
         self._heard = False
+        self._told = False
         self._failures = 0
         self._retry_mono_us: int | None = clock.mono_us()
         self.refusal: OSError | None = None
@@ -258,7 +262,7 @@ class PortAudioCodec:
         while not self._heard:
             time.sleep(0.005)
             self._pump()
-            if self.refusal is not None:
+            if self.refusal is not None and (self._told or self._failures >= START_FAILURES_MAX):
                 self.close()
                 raise self.refusal
 
@@ -293,6 +297,7 @@ class PortAudioCodec:
             self.realtime = bool(index)
         elif kind == portaudio.REFUSED:
             self.refusal = (CodecMissing if index else CodecRefused)(payload.decode())
+            self._told = True
         else:
             self._note_playback(kind, mono_us, index)
 
