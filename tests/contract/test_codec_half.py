@@ -175,6 +175,47 @@ def test_a_codec_that_stopped_while_the_recorder_was_away_is_lost_half_a_second_
     made.close()
 
 
+class DyingProcess(HangingProcess):
+    """Ends at its start without a word, as often as ``deaths`` says, then delivers."""
+
+    deaths = 0
+
+    def __init__(self, *_what: object) -> None:
+        super().__init__()
+        self.ended = DyingProcess.deaths > 0
+        DyingProcess.deaths -= 1
+
+    def read(self) -> list[tuple[bytes, int, int, bytes]]:
+        return [] if self.ended else [(CAPTURE, 100_000, 0, bytes(9600))]
+
+    def how_it_ended(self) -> str:
+        return " (its process ended with -9)"
+
+    def gone(self) -> bool:
+        return True
+
+
+class RunningClock(SimClock):
+    """Time passes by being looked at: for a constructor that waits."""
+
+    def mono_us(self) -> int:
+        self.advance_ms(50)
+        return super().mono_us()
+
+
+@pytest.mark.parametrize(("deaths", "in_service"), [(0, True), (2, True), (3, False)])
+def test_a_start_that_fails_twice_is_no_reason_to_refuse_service(
+    deaths: int, in_service: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "_Process", DyingProcess)
+    monkeypatch.setattr(DyingProcess, "deaths", deaths)
+    if in_service:
+        PortAudioCodec(RunningClock(0), "line1", 48_000, 1).close()
+    else:
+        with pytest.raises(CodecRefused, match=r"ended with -9"):
+            PortAudioCodec(RunningClock(0), "line1", 48_000, 1)
+
+
 def test_a_machine_that_starts_no_process_is_tried_again_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
     clock = SimClock(0)
