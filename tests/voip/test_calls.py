@@ -449,6 +449,37 @@ def test_media_without_signalling_is_one_unknown_call() -> None:
     assert sum(isinstance(told, RtpWithoutDialog) for told in kept.told) == 1
 
 
+def test_media_that_trails_its_call_is_no_second_call_until_it_does_not_stop() -> None:
+    for milliseconds, rows in ((3000, []), (25_000, [("unknown_direction", "rtp_without_dialog")])):
+        wire = Wire()
+        call = Dialogue(wire)
+        call.establish()
+        caller = Voice(call, Port.TRUNK, 1, ssrc=1)
+        talk(wire, 400, caller)
+        call.bye()
+        talk(wire, milliseconds, caller)
+        assert run(settings(), wire.packets).rows == [("recorded", "trunk_invite_ddi"), *rows]
+
+
+def test_a_caller_who_is_asked_for_credentials_and_never_comes_back_has_a_row_soon() -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite()
+    wire.sip(Port.INSIDE, call.response(401, "Unauthorized"))
+    call.ack()
+    kept = run(settings(), wire.packets, linger_us=10_000_000).only
+    assert kept.row == ("unanswered", "trunk_invite_ddi")
+    assert kept.end.at_mono_us == wire.now_us
+
+
+def test_an_invite_that_nobody_answers_has_a_row_after_five_minutes() -> None:
+    wire = Wire()
+    Dialogue(wire).invite()
+    kept = run(settings(), wire.packets, linger_us=400_000_000).only
+    assert kept.row == ("unanswered", "trunk_invite_ddi")
+    assert kept.end.at_mono_us - wire.now_us < 302_000_000
+
+
 def test_control_packets_alone_are_no_call() -> None:
     wire = Wire()
     for number in range(80):

@@ -147,6 +147,37 @@ def test_a_blind_transfer_that_is_followed_is_one_call(bye_first: bool) -> None:
     assert kept.end.ended is Ended.ON_HOOK
 
 
+def test_a_transferred_caller_who_hears_it_ring_for_long_is_still_in_the_call() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    refer(wire, call, "sip:02079460101@pbx.invalid")
+    second = onward(wire)
+    second.invite()
+    second.ringing()
+    call.bye()
+    for _ in range(30):
+        wire.wait(1000)
+        wire.sip(Port.TRUNK, "OPTIONS sip:keepalive SIP/2.0\r\n\r\n")
+    second.ok()
+    second.ack()
+    new_caller = Voice(second, Port.TRUNK, 3, ssrc=3)
+    talk(wire, 400, new_caller)
+    second.bye()
+    kept = run(settings(**CONTINUE), wire.packets).only
+    assert kept.audio(0) == bytes(caller.sent + new_caller.sent)
+
+
+def test_a_held_call_whose_session_is_not_refreshed_is_over() -> None:
+    wire = Wire()
+    call = Dialogue(wire, extra="Session-Expires: 90;refresher=uac")
+    call.establish()
+    talk(wire, 400, Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2))
+    call.reinvite(2, flow="sendonly", by_called=True)
+    kept = run(settings(), wire.packets, linger_us=200_000_000).only
+    assert kept.end.ended is Ended.FAULT
+    assert 121_000_000 <= kept.end.at_mono_us - wire.now_us <= 124_000_000
+
+
 def test_a_call_to_the_same_number_long_after_the_transfer_is_its_own() -> None:
     wire, call, caller, agent = established()
     refer(wire, call, "sip:02079460101@pbx.invalid")
