@@ -96,3 +96,31 @@ def test_what_is_heard_is_what_was_on_the_line(tmp_path: Path, capsys: pytest.Ca
     reading = [str(carried), "--key", str(home / "custodian.key"), "--out", str(tmp_path / "read")]
     assert ringread.main(reading) == 0
     capsys.readouterr()
+    bag = over_seven_zip(home, call["id"], tmp_path, now)
+    with wave.open(str(bag / "data/call.wav")) as file:
+        assert np.array_equal(np.frombuffer(file.readframes(file.getnframes()), np.int16), heard)
+    gaps = [row.split(",") for row in (bag / "data/gaps.csv").read_text().splitlines()[1:]]
+    assert [gap[4] for gap in gaps] == ["notice", "payment"]
+    silent = np.zeros(len(heard), bool)
+    for first, samples, *_ in gaps:
+        silent[int(first) : int(first) + int(samples)] = True
+    assert np.array_equal(heard[~silent], spoken[~silent]), "outside the gaps it is the line, every sample of it"
+    assert not heard[silent].any()
+    keys = ["--call-keys", str(bag / "data/1.keys"), "--out", str(tmp_path / "checked")]
+    assert ringread.main([str(bag), *keys]) == 0
+    capsys.readouterr()
+
+
+def over_seven_zip(home: Path, call_id: str, scratch: Path, now: tuple[str, ...]) -> Path:
+    """The evidence bag as a passphrase ZIP, opened as its recipient would."""
+    secret = scratch / "zip-passphrase"
+    secret.write_text("eighteen yellow bricks\n")
+    why = ("--recipient", "police", "--basis", "law-enforcement", "--purpose", "fraud", "--authoriser", "A. Custodian")
+    words = ("--out", scratch / "bag.zip", "--zip-passphrase-file", secret)
+    made = run("bag", call_id, "--home", home, *words, *why, *now)
+    assert made.code == 0, made.err
+    opened = ["7z", "x", "-peighteen yellow bricks", f"-o{scratch / 'opened'}", str(scratch / "bag.zip")]
+    subprocess.run(opened, check=True, capture_output=True)
+    (bag,) = (scratch / "opened").iterdir()
+    assert bagit.Bag(str(bag)).is_valid()
+    return bag

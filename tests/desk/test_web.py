@@ -478,6 +478,43 @@ def test_a_hold_goes_out_by_the_page_and_comes_back_as_held(own: Page) -> None:
     assert "1 Jul 2026" in own.text(f"/call/{call_id}")
 
 
+def test_a_provisional_hold_of_the_keep_key_is_confirmed_by_the_page(own: Page) -> None:
+    call_id = first_call(own)
+    own.rig.recorder.vault.keep(bytes.fromhex(call_id))
+    own.post("/order", op="index")
+    assert own.rig.recorder.plug(own.rig.stick).state == "done"
+    own.post("/stick/import")
+    text = own.text(f"/call/{call_id}")
+    assert 'class="badge provisional"' in text
+    assert "Confirm the provisional hold" in text
+    own.post("/order", op="confirm", call=call_id, case="C", reason="threat", review="2026-06-01")
+    assert own.rig.recorder.plug(own.rig.stick).state == "done"
+    own.post("/stick/import")
+    text = own.text(f"/call/{call_id}")
+    assert 'class="badge held"' in text
+    assert "yes, review 1 Jun 2026" in text
+
+
+def test_a_call_known_from_an_index_offers_an_export_and_no_player(cheap: None, tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.recorder.call()
+    page = Page(rig)
+    page.enter()
+    page.unlock()
+    page.post("/order", op="index")
+    assert rig.recorder.plug(rig.stick).state == "done"
+    page.post("/stick/import")
+    call_id = first_call(page)
+    text = page.text(f"/call/{call_id}")
+    assert "still sealed on the recorder" in text
+    assert 'id="player"' not in text
+    assert page.post(f"/call/{call_id}/open").status_code == 303
+    page.post("/order", op="export", call=call_id, purpose="quality", basis="legitimate-interests")
+    assert rig.recorder.plug(rig.stick).state == "done"
+    page.post("/stick/import")
+    assert page.open_call(call_id)["duration_s"] == 6.0
+
+
 def test_a_release_needs_the_second_person_and_takes_them_here(own: Page) -> None:
     call_id = first_call(own)
     own.post("/order", op="hold", call=call_id, case="C", reason="r", review="2026-06-01")

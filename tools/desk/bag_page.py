@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from tools.desk.bag_source import Source
 from tools.desk.bag_verdict import Check
-from tools.desk.local_times import DEFAULT_ZONE, clock_text, local_text
+from tools.desk.local_times import clock_text, local_text
 from tools.desk.pictures import waveform_path
 from tools.desk.spans import Span
 
@@ -60,7 +60,7 @@ def page(
     good: str = "Every frame is here, in order, signed by this recorder, and unchanged.",
 ) -> str:
     simulation = source.row.device.startswith("SIM-")
-    zone = ZoneInfo(DEFAULT_ZONE)
+    zone = source.zone
     style, script = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("index.css", "index.js"))
     return _ENVIRONMENT.get_template("index.html").render(
         title=title,

@@ -75,7 +75,7 @@ def _members(directory: Path) -> list[tuple[Path, str]]:
 
 def _zip(directory: Path, part: Path, passphrase: str) -> None:
     """WinZip AES-256 (AE-2): names of members stay readable, so no number is ever in one."""
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
     with (
         os.fdopen(descriptor, "w+b") as file,
         pyzipper.AESZipFile(
@@ -98,7 +98,7 @@ def _age(directory: Path, part: Path, recipient: str) -> None:
         for path, name in _members(directory):
             archive.write(path, name)
     sealed = pyrage.encrypt(buffer.getvalue(), [_recipient(recipient)])
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(sealed)
         file.flush()

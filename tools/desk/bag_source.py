@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from firmware.policy.records import CallMeta
 from firmware.store.ciphers import REAL
@@ -20,6 +21,7 @@ from tools.desk.files import read_file, read_if_there
 from tools.desk.findings import Findings
 from tools.desk.keychain import AUDIT_LOG, Keychain, follow, genesis_of
 from tools.desk.library import CallRow
+from tools.desk.local_times import zone_of
 from tools.desk.spans import Span, silent_spans
 
 
@@ -34,7 +36,7 @@ class Frame:
 @dataclass(frozen=True, repr=False)
 class Source:
     """``directory``: the answer in the home. ``dek`` opens the frames of this call, ``meta_key`` its META; neither
-    opens anything of another call. ``silent``: stretches without sound."""
+    opens anything of another call. ``silent``: stretches without sound. ``zone``: the site's, for what people read."""
 
     row: CallRow
     directory: Path
@@ -47,6 +49,7 @@ class Source:
     axis: audio.Sound
     silent: tuple[Span, ...]
     findings: Findings
+    zone: ZoneInfo
 
     @property
     def rate_hz(self) -> int:
@@ -78,7 +81,7 @@ def read_source(desk: Desk, call_id: str) -> Source:
     axis = audio.assemble(pieces, row.samples)
     silent = silent_spans(pieces, len(axis), damaged=bool(findings))
     row = replace(row, samples=len(axis))
-    return Source(row, directory, chain, call, dek, meta_key, meta, frames, axis, silent, findings)
+    return Source(row, directory, chain, call, dek, meta_key, meta, frames, axis, silent, findings, zone_of(desk.home))
 
 
 def _meta(call: CallFile, row: CallRow, desk: Desk) -> tuple[bytes | None, CallMeta | None]:

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+from firmware.policy.retention import TWO_MONTHS
 from tools.desk.bag_source import Source
+from tools.desk.bundle import limit_utc_ms
 from tools.desk.findings import Severity
+from tools.desk.local_times import local_text
+
+HOLD_EVENTS = ("HOLD", "CONFIRM", "EXTEND", "KEEP")
 
 
 @dataclass(frozen=True)
@@ -55,4 +60,20 @@ def verdict(source: Source) -> list[Check]:
             if not damaged
             else f"{len(damaged)} findings, named below",
         ),
+        _within_limit(source),
     ]
+
+
+def _within_limit(source: Source) -> Check:
+    """By the recorder's own clock, in its signed log."""
+    what, call_id, lines = "Within its limit when the recorder gave it out", source.row.call_id, source.chain.lines
+    given = [line for line in lines if line.event == "DISCLOSE" and line.fields.get("call") == call_id]
+    given = [line for line in given if line.fields.get("order") == source.row.bag]
+    if not given:
+        return Check(what, None, "the log here does not say when it was given out")
+    held = any(line.fields.get("call") == call_id and line.event in HOLD_EVENTS for line in lines)
+    limit = limit_utc_ms(source.row.started_utc_ms, TWO_MONTHS)
+    moment = local_text(given[0].utc_ms, source.zone)
+    if given[0].utc_ms < limit:
+        return Check(what, True, f"{moment}; the limit was {local_text(limit, source.zone)}")
+    return Check(what, held, f"{moment}, after {local_text(limit, source.zone)}; {'held' if held else 'and not held'}")

@@ -9,6 +9,7 @@ import contextlib
 import hmac
 import re
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,10 @@ def _lifespan(service: Service) -> Callable[[Starlette], contextlib.AbstractAsyn
 async def _watch(service: Service) -> None:
     while True:
         await asyncio.sleep(LOCK_CHECK_S)
-        await run_in_threadpool(service.lock_idle)
+        try:
+            await run_in_threadpool(service.lock_idle)
+        except DeskError as error:  # told, and tried again in a minute
+            print(error, file=sys.stderr, flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------ the way in

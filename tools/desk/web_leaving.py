@@ -47,7 +47,10 @@ def access(service: Service, call_id: str, form: Form) -> tuple[str, bytes]:
 
 
 def _place(service: Service, form: Form) -> tuple[Path, Sealing]:
-    out = service.home.path / LEAVING_DIRECTORY / f"{token()[:16]}.zip"
+    leaving = service.home.path / LEAVING_DIRECTORY
+    for left in leaving.glob("*.zip*"):  # of a run that was interrupted
+        destroy_file(left)
+    out = leaving / f"{token()[:16]}.zip"
     sealing = Sealing(passphrase=form.get("passphrase", ""))
     check_sealing(out, sealing)
     return out, sealing
