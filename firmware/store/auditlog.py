@@ -42,7 +42,6 @@ class AuditLog:
         self._device_id = identity.device_id
         self._segment = identity.geometry.audit_segment_bytes
         self._size = identity.geometry.audit_segments * self._segment
-        self._epochs = identity.geometry.epochs
         self.cursor = AuditCursor()
 
     # ----------------------------------------------------------------------------------------------------- writing
@@ -186,13 +185,13 @@ class AuditLog:
 
     def dayends(self, before_seq: int) -> Iterator[AuditLine]:
         """The kept DAYEND lines with a smaller seq, oldest first. Raises AuditDamaged, CardFailed."""
-        for epoch in range(self._epochs):
-            line = self._dayend(epoch)
-            if line is None or line.seq >= before_seq:
-                return
+        epoch = 0
+        while (line := self._dayend(epoch)) is not None and line.seq < before_seq:
             yield line
+            epoch += 1
 
     def _dayend(self, epoch: int) -> AuditLine | None:
+        """None where the epoch has not ended; the last one that the file has room for never does."""
         raws = self._card.read_mirrors(EPOCHS_STEM, epoch * EPOCH_BYTES, EPOCH_BYTES)
         if not any(raws[0]) and not any(raws[1]):
             return None

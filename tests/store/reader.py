@@ -192,7 +192,7 @@ class _Chain:
         if last is not None and line.seq <= last.seq:
             return self._problem(f"line {line.seq}: out of order")
         joined = line.prev == last.hash and line.seq == last.seq + 1 if last is not None else line.seq == 1
-        older = last is None or (last.event == "DAYEND" and len(self.lines) <= 1)
+        older = all(line.event == "DAYEND" for line in self.lines)
         if not joined and not older:
             return self._problem(f"line {line.seq}: chain")
         if not joined:
