@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import hw.capture
-from firmware.ports import CodecState, Samples
+from firmware.ports import Block, CodecState, Samples
 from hw.clock import MachineClock
 from hw.codec import CodecMissing, CodecRefused, PortAudioCodec
 from hw.resample import Resampler
@@ -61,6 +61,21 @@ def test_both_lines_of_a_48_khz_codec_reach_the_resampler_bit_for_bit(
     monkeypatch.setattr(hw.capture, "Resampler", Watched)
     said = np.random.default_rng(6).integers(-8000, 8000, (24_000, 2)).astype(np.int16)
     write_wav(server.directory / "say.wav", np.concatenate([np.zeros((2400, 2), np.int16), said]), 48_000)
+    at = None
+    for _attempt in range(3):  # a busy machine's daemon loses samples itself; we would lose them each time
+        raw.clear()
+        blocks = captured_while_playing(server)
+        captured = np.concatenate(raw, axis=1)
+        at = where(said[:, 0], captured[0])
+        if at is not None:
+            break
+    assert at is not None
+    assert np.array_equal(captured[1, at : at + len(said)], said[:, 1])
+    assert blocks
+    assert all(block.samples.shape == (2, 800) for block in blocks)
+
+
+def captured_while_playing(server: PulseServer) -> list[Block]:
     codec = PortAudioCodec(MachineClock(), "line1", 48_000, 2, output=False)
     speaker = threading.Thread(target=server.play, args=[server.directory / "say.wav"])
     speaker.start()
@@ -70,12 +85,7 @@ def test_both_lines_of_a_48_khz_codec_reach_the_resampler_bit_for_bit(
         time.sleep(STEP_S)
         blocks += codec.drain(8)
     codec.close()
-    captured = np.concatenate(raw, axis=1)
-    at = where(said[:, 0], captured[0])
-    assert at is not None
-    assert np.array_equal(captured[1, at : at + len(said)], said[:, 1])
-    assert blocks
-    assert all(block.samples.shape == (2, 800) for block in blocks)
+    return blocks
 
 
 def test_a_device_that_is_not_there_is_one_clear_sentence() -> None:
