@@ -46,12 +46,12 @@ class InlineCourier:
 
 
 class ThreadCourier:
-    """One thread per piece of work; after a stall no further work is begun (the thread may still hang in the
-    kernel)."""
+    """One thread per piece of work. After a stall no further work is begun while that thread still hangs in the
+    kernel; once the stick is pulled it comes back with an error, and the next stick is served."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._stalled = False
+        self._hung: threading.Event | None = None
 
     def call(self, work: Callable[[], T]) -> Generator[None, None, T]:
         task: _Task[T] = self._begin(work)
@@ -74,7 +74,7 @@ class ThreadCourier:
         task.result()
 
     def _begin(self, work: Callable[[], T]) -> "_Task[T]":
-        if self._stalled:
+        if self._hung is not None and not self._hung.is_set():
             raise TimeoutError("the stick does not answer")
         return _Task(work)
 
@@ -86,7 +86,7 @@ class ThreadCourier:
             try:
                 waiting.put(chunk, timeout=PAUSE_S)
             except queue.Full:
-                self._check(deadline)
+                self._check(deadline, task.done)
                 yield
             else:
                 yield
@@ -95,15 +95,15 @@ class ThreadCourier:
     def _finished(self, task: "_Task[T]") -> Generator[None, None, None]:
         deadline = self._deadline()
         while not task.done.wait(PAUSE_S):
-            self._check(deadline)
+            self._check(deadline, task.done)
             yield
 
     def _deadline(self) -> int:
         return self._clock.mono_us() + STALL_S_MAX * US_PER_S
 
-    def _check(self, deadline_mono_us: int) -> None:
+    def _check(self, deadline_mono_us: int, done: threading.Event) -> None:
         if self._clock.mono_us() > deadline_mono_us:
-            self._stalled = True
+            self._hung = done
             raise TimeoutError(f"the stick took nothing for {STALL_S_MAX} s")
 
 
