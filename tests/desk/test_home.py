@@ -295,6 +295,7 @@ def test_every_error_has_one_sentence_and_its_exit_code(rig: Rig, tmp_path: Path
         (rig.order("export", "--from", "yesterday", "--purpose", "quality", "--basis", "consent"), 2),
         (rig.order("export", "--from", "2026-03-02T08:00", "--purpose", "quality", "--basis", "consent"), 2),
         (rig.order("export", "--purpose", "quality", "--basis", "consent"), 5),
+        (rig.order("export", "--line", "line9", "--purpose", "quality", "--basis", "consent"), 4),
     ]
     for number, (ran, code) in enumerate(cases):
         assert ran.code == code, (number, ran)

@@ -17,7 +17,7 @@ from tools.desk.command_common import add_home, add_now, add_passphrase, now_of,
 from tools.desk.desk import load
 from tools.desk.errors import NotFound, Refused
 from tools.desk.files import read_file
-from tools.desk.home import Home
+from tools.desk.home import Device, Home
 from tools.desk.keys import Person, Unlocked
 from tools.desk.orders import Draft, Validity, build, cosign, write
 from tools.desk.site import site_facts, site_file
@@ -230,6 +230,7 @@ def run_order(arguments: argparse.Namespace) -> int:
     now = now_of(arguments)
     signers = [open_own(arguments, home)]
     arguments.calls = _named(home, signers[0], getattr(arguments, "calls", ()))
+    _check_lines(device, getattr(arguments, "line", ()))
     draft = arguments.draft(arguments, home)
     order = build(device, draft, Validity.of(now, arguments.not_before, arguments.not_after))
     if arguments.cosign is not None:
@@ -239,6 +240,16 @@ def run_order(arguments: argparse.Namespace) -> int:
     if missing:
         print("It needs the signature of a second enrolled person: `order cosign` in their home, with this stick.")
     return 0
+
+
+def _check_lines(device: Device, names: Sequence[str]) -> None:
+    """A mistyped line is told here, not by the recorder a walk later. Raises NotFound."""
+    if not names or not (device.directory / "SITE.toml").exists():
+        return
+    known = site_facts(device.site_text()).line_names
+    for name in names:
+        if name not in known:
+            raise NotFound(f"{device.device_id} has no line {name}; it has: {', '.join(known)}.")
 
 
 def run_cosign(arguments: argparse.Namespace) -> int:
