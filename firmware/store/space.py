@@ -55,9 +55,10 @@ def write(core: Core, position: int, frame: bytearray) -> int:
 
 
 def relieve(core: Core, rate_blocks: int) -> None:
-    """Less than one day's usual load is free: the oldest day goes before the writer has to wait for it."""
+    """Less than one day's usual load is free: the oldest day goes before the writer has to wait for it. At most an
+    eighth of the ring is kept free so: one heavy day must not cost the day before it."""
     used = core.ring.head - core.live_tail()
-    if core.ring.blocks - used < rate_blocks and not _blocked_by_today(core):
+    if core.ring.blocks - used < min(rate_blocks, core.ring.blocks // 8) and not _blocked_by_today(core):
         expire_oldest_day(core)
 
 

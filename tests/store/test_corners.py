@@ -1,6 +1,8 @@
 """Limits and oddities that the long stories do not reach: full bags, stubborn memories, bad blocks, odd headers."""
 
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from zlib import crc32
 
@@ -595,6 +597,14 @@ def test_a_full_pool_of_today_is_ring_full_also_after_all_other_days_went() -> N
     core.pool.slots = len(core.table.bags) + space.SPARE_SLOTS
     space.new_day_bag(core, core.table.epoch_day)
     assert core.capacity_expiries == 1
+
+
+def test_without_assertions_nothing_starts() -> None:
+    run = subprocess.run(
+        [sys.executable, "-O", "-c", "import firmware.store.vault"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert "assertions" in run.stderr
 
 
 def test_persisting_without_a_reason_is_harmless() -> None:

@@ -174,6 +174,28 @@ def test_full_ring_destroys_the_whole_oldest_day_and_says_so() -> None:
     assert not set(days[0]) & opens
 
 
+def test_one_heavy_day_does_not_cost_the_day_before_it() -> None:
+    world = World(geometry=SMALL_RING)
+    calls = fill_a_day(world, 20)
+    world.sleep(2 * DAY_MS, HOUR_MS * 12)
+    assert [entry.call_id for entry in world.vault.calls()] == calls
+
+
+def test_the_oldest_day_goes_before_the_writer_has_to_wait() -> None:
+    world = World(geometry=SMALL_RING)
+    first = fill_a_day(world, 10)
+    world.sleep(DAY_MS, DAY_MS)
+    running = world.open()
+    ring = world.vault._core.ring
+    at = 0
+    while ring.blocks - ring.head >= 20:
+        at = world.speak(running, 0.1, at)
+    assert set(first) <= set(world.vault._core.calls)
+    world.vault.tick()
+    assert not set(first) & set(world.vault._core.calls)
+    assert "CAPACITY_EXPIRY" in alarms(world)
+
+
 def test_today_is_never_destroyed_for_space() -> None:
     world = World(geometry=SMALL_RING)
     kept: list[bytes] = []
