@@ -19,7 +19,6 @@ from firmware.voip.switchboard import Switchboard
 
 ADVANCE_US = 100_000
 TIDY_US = 1_000_000
-COPY_US = 1_000_000
 COPIES_MAX = 256
 """SIP messages remembered, so that the copy of one that leaves at the other port is not heard twice."""
 
@@ -42,7 +41,7 @@ class Trunk:
         self._board = Switchboard(settings, self._flows)
         self._link = LinkReader(limits.fragments)
         self._streams = StreamReader(limits.tcp_flows, limits.tcp_pending_bytes, limits.message_bytes)
-        self._copies: OrderedDict[int, tuple[Port, int]] = OrderedDict()
+        self._copies: OrderedDict[int, Port] = OrderedDict()
         self._now_mono_us = 0
         self._advance_mono_us = 0
         self._tidy_mono_us = 0
@@ -133,9 +132,9 @@ class Trunk:
         repetition at the same port is a retransmission and the dialog's business."""
         name = hash(text)
         known = self._copies.get(name)
-        if known is not None and known[0] is not packet.port and packet.at_mono_us - known[1] < COPY_US:
+        if known is not None and known is not packet.port:
             return True
-        self._copies[name] = (packet.port, packet.at_mono_us)
+        self._copies[name] = packet.port
         self._copies.move_to_end(name)
         if len(self._copies) > COPIES_MAX:
             self._copies.popitem(last=False)

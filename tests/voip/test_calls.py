@@ -71,12 +71,24 @@ def test_inside_a_vlan_nothing_is_different() -> None:
 
 def test_a_capture_that_sees_every_packet_at_both_ports_hears_one_call() -> None:
     wire = Wire()
-    caller, agent = plain_call(wire)
+    call = Dialogue(wire)
+    call.establish()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 400, caller, agent)
+    wire.sip(Port.TRUNK, call.request("INFO", "Signal=5", cseq=5, kind="application/dtmf-relay"))
+    call.reinvite(6, flow="sendonly", by_called=True)
+    wire.wait(500)
+    call.reinvite(7, by_called=True)
+    talk(wire, 400, caller, agent)
+    call.bye()
     doubled = []
     for packet in wire.packets:
         other = Port.INSIDE if packet.port is Port.TRUNK else Port.TRUNK
         doubled += [packet, packet._replace(port=other, at_mono_us=packet.at_mono_us + 40)]
-    assert_kept_whole(run(settings(), doubled).only, caller, agent)
+    kept = run(settings(), doubled).only
+    assert_kept_whole(kept, caller, agent)
+    assert len(kept.digits) == 1
+    assert [reason for reason, _, _ in kept.gaps()].count("on_hold") == 1
 
 
 def test_an_outbound_call_leaves_a_row_and_no_audio() -> None:
@@ -433,6 +445,14 @@ def test_a_long_call_that_cannot_be_recorded_is_one_row_to_its_end(media: dict[s
     assert kept.row == row
     assert kept.end.samples == 90 * 8000 + 160
     assert not any(isinstance(told, MediaMissing) for told in kept.told)
+
+
+def test_a_codec_that_was_offered_and_is_not_spoken_does_not_matter() -> None:
+    wire = Wire()
+    caller, agent = plain_call(wire, formats="18 8 101")
+    kept = run(settings(), wire.packets).only
+    assert_kept_whole(kept, caller, agent)
+    assert not any(isinstance(told, NotRecordableCodec) for told in kept.told)
 
 
 def test_media_without_signalling_is_one_unknown_call() -> None:
