@@ -4,7 +4,7 @@ The trace is what the simulated card and memory recorded: writes, syncs, slot wr
 *pending*: written, not yet synced. A cut leaves each of them old or in any version since, one perhaps torn (new to some
 byte, old or garbage behind it), and a slot write torn at any byte. Subsets are taken exhaustively up to 6 pending
 sectors; above that the empty set, all, every prefix in the order of writing, every one missing, every one alone, and
-random ones, at most ``subsets_max``.
+random ones, at most ``subsets_max``. Where several files are pending together, one sector of each may be torn.
 
 An image is a tuple of small numbers (which version each sector has that the operation touched) plus the memory: cheap
 to make, to compare and to look up.
@@ -181,6 +181,7 @@ class _Moment:
             for choice in choices[:2]:
                 yield self._versions(choice), memory
         yield from ((versions, self.memory) for versions in self._tears(rng, subsets_max))
+        yield from ((versions, self.memory) for versions in self._torn_in_each_file(rng))
 
     def random_image(self, rng: random.Random) -> tuple[Versions, bytes]:
         memory = self.memory
@@ -226,6 +227,21 @@ class _Moment:
             for at in (rng.choice(TEARS), 64 * rng.randrange(1, 8)):
                 yield self._torn(self._versions(before), index, self._pending[index][-1], at)
             yield self._torn(self._versions(before), index, self._pending[index][-1], 0, garbage=rng.randbytes(16))
+
+    def _torn_in_each_file(self, rng: random.Random) -> Iterator[Versions]:
+        """Writes to different files that are pending together are in flight together: each may be torn."""
+        files: dict[str, list[int]] = {}
+        for index in self._pending:
+            files.setdefault(self._trace.keys[index][0], []).append(index)
+        if len(files) < 2:
+            return
+        newest = {index: pending[-1] for index, pending in self._pending.items()}
+        for pick in (min, rng.choice, max):
+            versions = self._versions(newest)
+            for indices in files.values():
+                index = pick(indices)
+                versions = self._torn(versions, index, newest[index], 0, garbage=rng.randbytes(16))
+            yield versions
 
     def _torn(self, versions: Versions, index: int, version: int, at: int, garbage: bytes = b"") -> Versions:
         """The first ``at`` bytes new, the rest old, or garbage: a cell that was being programmed holds anything."""
