@@ -4,7 +4,6 @@ Nothing leaves the namespaces. Each side is a list of steps; media are capture f
 was spoken is known.
 """
 
-import shutil
 import struct
 import subprocess
 import sys
@@ -26,10 +25,6 @@ CALLER_IP, AGENT_IP = "10.77.0.10", "10.77.0.20"
 CALLER_IP6, AGENT_IP6 = "fd77::10", "fd77::20"
 NUMBER = "+442079460999"
 FRAME_S = 0.02
-
-
-def available() -> bool:
-    return all(shutil.which(tool) for tool in ("sipp", "ip"))
 
 
 def shell(command: str) -> None:
