@@ -96,6 +96,8 @@ class Core:
         """R3 and R4 of a ROTATE whose erasable memory did not answer: nothing else may happen before it is done."""
         self.used_slots: list[int] = []
         """Slots that no table names and that may hold old ciphertext."""
+        self.documents: dict[str, bytes] = {}
+        """Documents that were read or put by this process."""
         self.healed = 0
         self.bags_damaged = 0
         self.ring_full = False

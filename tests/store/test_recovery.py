@@ -442,6 +442,20 @@ def test_a_document_is_swapped_whole_or_not_at_all_and_its_space_is_used_again()
     assert world.vault.document("nothing") is None
 
 
+def test_a_changed_document_is_read_without_touching_the_card() -> None:
+    world = World()
+    world.vault.put_document("notice", b"old")
+    world.boot()
+    assert world.vault.document("notice") == b"old"
+    world.vault.put_document("notice", b"new")
+
+    def refuse(_k: int, kind: str, _name: str) -> None:
+        assert kind != "read", "the loop may not read the card that the writer owns"
+
+    world.disk.hook = refuse
+    assert world.vault.document("notice") == b"new"
+
+
 def test_documents_that_do_not_fit_are_refused() -> None:
     world = World()
     for data, reason in ((bytes(5 << 20), "document_too_long"), (bytes(300_000), "documents_full")):
@@ -456,4 +470,6 @@ def test_documents_that_do_not_fit_are_refused() -> None:
     for mirror in "ab":
         first = world.vault._core.table.documents["d7"].first_block
         world.disk.corrupt(f"documents.{mirror}", first * 4096, b"z")
+    assert world.vault.document("d7") == b"y"
+    world.boot()
     assert world.vault.document("d7") is None
