@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tools.desk import command_bags, command_calls, command_keys, command_orders, command_web
+from tools.desk import command_bags, command_calls, command_keys, command_orders, command_statement, command_web
 from tools.desk.errors import DeskError
 
-GROUPS = (command_keys, command_orders, command_calls, command_bags, command_web)
+GROUPS = (command_keys, command_orders, command_calls, command_bags, command_statement, command_web)
 
 
 def parser() -> argparse.ArgumentParser:
