@@ -59,7 +59,7 @@ def test_a_statement_of_a_degraded_recorder_says_that_erasure_is_not_proven() ->
 
 @pytest.mark.parametrize("text", ["2026-13", "2026", "march", ""])
 def test_a_month_that_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="time data|format|month"):
+    with pytest.raises(ValueError, match=r"time data|unconverted"):
         statement.month(text)
 
 
