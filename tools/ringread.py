@@ -881,29 +881,38 @@ def run(arguments: argparse.Namespace) -> int:
         private = open_key_file(arguments.key, read_passphrase(arguments.passphrase_file))
     report = Report()
     for bag in bags:
-        disclosed = private.device_id if isinstance(private, CallKeys) else None
-        device_id = device_of(bag, arguments.device or disclosed)
-        report.note(f"answer {bag.name} of recorder {device_id}")
-        check_manifests(bag, report)
-        if private is None:
-            log = read_log(bag, device_id, fingerprint, report, sliced=True, name="keys.log")
-        else:
-            log = read_log(bag, device_id, fingerprint, report, sliced=disclosed is not None)
-        if log.genesis is not None:
-            anchor = "as given" if log.anchored else "consistent, identity not checked: compare it with the label"
-            report.note(f"fingerprint {sha256(log.genesis).hex()} ({anchor})")
-        if private is None:
-            read_opened(bag, device_id, log, report, arguments.out)
-            continue
-        reader = CallReader(device_id, log, private, report, arguments.out)
-        key_files = sorted((bag / "data").glob("*.key"), key=lambda path: (len(path.name), path.name))
-        read = [reader.read(key_file) for key_file in key_files]
-        if isinstance(private, CallKeys):
-            check_disclosed(bag, device_id, log, private.call_id, report)
-        else:
-            check_complete(bag.name, log, read, report)
+        _read_bag(bag, arguments, fingerprint, private, report)
     (arguments.out / "report.txt").write_text("\n".join(report.lines) + "\n", encoding="utf-8")
     return _verdict(report, arguments.out)
+
+
+def _read_bag(
+    bag: Path,
+    arguments: argparse.Namespace,
+    fingerprint: bytes | None,
+    private: PrivateKey | CallKeys | None,
+    report: Report,
+) -> None:
+    disclosed = private.device_id if isinstance(private, CallKeys) else None
+    device_id = device_of(bag, arguments.device or disclosed)
+    report.note(f"answer {bag.name} of recorder {device_id}")
+    check_manifests(bag, report)
+    whole = isinstance(private, PrivateKey)
+    name = "keys.log" if private is None else "audit.log"
+    log = read_log(bag, device_id, fingerprint, report, sliced=not whole, name=name)
+    if log.genesis is not None:
+        anchor = "as given" if log.anchored else "consistent, identity not checked: compare it with the label"
+        report.note(f"fingerprint {sha256(log.genesis).hex()} ({anchor})")
+    if private is None:
+        read_opened(bag, device_id, log, report, arguments.out)
+        return
+    reader = CallReader(device_id, log, private, report, arguments.out)
+    key_files = sorted((bag / "data").glob("*.key"), key=lambda path: (len(path.name), path.name))
+    read = [reader.read(key_file) for key_file in key_files]
+    if isinstance(private, CallKeys):
+        check_disclosed(bag, device_id, log, private.call_id, report)
+    else:
+        check_complete(bag.name, log, read, report)
 
 
 def check_disclosed(bag: Path, device_id: str, log: Log, call_id: bytes, report: Report) -> None:

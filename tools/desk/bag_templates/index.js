@@ -6,6 +6,7 @@
   const gaps = [...document.querySelectorAll(".go")].map((button) => Number(button.dataset.seconds));
   const show = () => cursor.setAttribute("transform", `translate(${width * audio.currentTime / length} 0)`);
   const seek = (seconds) => { audio.currentTime = Math.min(Math.max(seconds, 0), length - 0.01); show(); };
+  const play = () => audio.play().catch((error) => { if (error.name !== "AbortError") throw error; });
   const run = () => { show(); if (!audio.paused) requestAnimationFrame(run); };
   for (const event of ["play", "pause", "seeked", "ended"]) audio.addEventListener(event, run);
   picture.addEventListener("click", (event) => {
@@ -17,7 +18,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("audio, a")) return;
     const next = gaps.find((start) => start > audio.currentTime + 0.05);
-    if (event.key === " " && !event.target.closest("button")) { if (audio.paused) audio.play(); else audio.pause(); }
+    if (event.key === " " && !event.target.closest("button")) { if (audio.paused) play(); else audio.pause(); }
     else if (event.key === "ArrowLeft") seek(audio.currentTime - 5);
     else if (event.key === "ArrowRight") seek(audio.currentTime + 5);
     else if (event.key === "g" && next !== undefined) seek(next);

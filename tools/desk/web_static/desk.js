@@ -43,7 +43,10 @@ class Player {
     this.tick();
   }
 
-  toggle() { if (this.audio.paused) this.audio.play(); else this.audio.pause(); }
+  toggle() {
+    if (!this.audio.paused) { this.audio.pause(); return; }
+    this.audio.play().catch((error) => { if (error.name !== "AbortError") throw error; }); // paused before it began
+  }
 
   nextGap() {
     const gap = this.opened.gaps.find((gap) => gap.start_s > this.place + 0.05);
