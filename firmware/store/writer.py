@@ -69,6 +69,7 @@ class Writer:
         self._limit_commands = queue_seconds * lines * COMMANDS_PER_SECOND
         self._queue: deque[_Queued] = deque()
         self._queued_samples = 0
+        self._queued_opt_outs = 0
         self._dropped: dict[int, tuple[int, int]] = {}
         self._jobs: deque[tuple[str, Iterator[Report | None]]] = deque()
         self._waiting_jobs: deque[tuple[str, Job]] = deque()
@@ -106,6 +107,7 @@ class Writer:
             self._tell_dropped(command)
             self._queue.append(_Queued(command, self._now_mono_us()))
             self._queued_samples += samples
+            self._queued_opt_outs += isinstance(command, OptOut)
             self._lock.notify()
 
     def _drop(self, command: Command) -> None:
@@ -215,11 +217,12 @@ class Writer:
                 self._watch_backlog(0.0)
                 return None
             self._watch_backlog(self._backlog_s(self._now_mono_us()))
-            queued = next((x for x in self._queue if isinstance(x.command, OptOut)), None)
-            if queued is None:
-                queued = self._queue.popleft()
-            else:
+            if self._queued_opt_outs:
+                queued = next(x for x in self._queue if isinstance(x.command, OptOut))
+                self._queued_opt_outs -= 1
                 self._overtake(queued)
+            else:
+                queued = self._queue.popleft()
             self._queued_samples -= _samples(queued.command)
             self._running_since_mono_us = queued.at_mono_us
             return queued
@@ -241,6 +244,7 @@ class Writer:
     def _put_back(self, queued: _Queued) -> None:
         with self._lock:
             self._queue.appendleft(queued)
+            self._queued_opt_outs += isinstance(queued.command, OptOut)
             self._queued_samples += _samples(queued.command)
 
     def _retry_erasure(self) -> None:
