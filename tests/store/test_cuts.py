@@ -162,7 +162,7 @@ def points(base: Base, story: Story, most: int) -> Iterator[int]:
     yield from range(0, count, step)
 
 
-QUICK = 14
+QUICK = 10
 ALL = 100_000
 
 
