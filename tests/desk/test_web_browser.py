@@ -267,10 +267,18 @@ def test_at_200_percent_nothing_is_cut_off_or_scrolls_sideways(desk: Desk, path:
         else:
             desk.go(path)
         assert browser.run("return document.documentElement.scrollWidth") <= 640
+        assert browser.run(f"return {HIDDEN}") == []
         browser.picture(f"desk-zoom-{path or 'calls'}", whole=True)
     finally:
         browser.size(1280, 720)
 
+
+HIDDEN = (
+    "[...document.querySelectorAll('td, th, p, dd, button, summary')].filter((e) => e.offsetParent"
+    " && e.textContent.trim() && !e.closest('thead') && (e.getBoundingClientRect().right > innerWidth"
+    " || e.getBoundingClientRect().width < 24)).map((e) => e.textContent.trim())"
+)
+"""Texts that stick out at the right, or that are squeezed to a letter a line."""
 
 CONTRAST = """
 const linear = (v) => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
@@ -365,6 +373,7 @@ def test_the_bags_page_reads_at_200_percent_and_in_wcag_contrast(desk: Desk, bag
     browser.size(640, 360)
     try:
         assert browser.run("return document.documentElement.scrollWidth") <= 640
+        assert browser.run(f"return {HIDDEN}") == []
         browser.picture("bag-zoom", whole=True)
     finally:
         browser.size(1280, 720)

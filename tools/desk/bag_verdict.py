@@ -66,7 +66,7 @@ def verdict(source: Source) -> list[Check]:
 
 def _within_limit(source: Source) -> Check:
     """By the recorder's own clock, in its signed log."""
-    what, call_id, lines = "Within its limit when the recorder gave it out", source.row.call_id, source.chain.lines
+    what, call_id, lines = "Within its limit when given out", source.row.call_id, source.chain.lines
     given = [line for line in lines if line.event == "DISCLOSE" and line.fields.get("call") == call_id]
     given = [line for line in given if line.fields.get("order") == source.row.bag]
     if not given:
