@@ -9,6 +9,7 @@ from firmware.policy.records import AudioCodec, Direction, LedgerRow, Outcome
 from firmware.policy.retention import limit_utc_ms
 from firmware.store.errors import NoRoot, VaultError
 from firmware.store.vault import Vault
+from firmware.units import MS_PER_DAY
 from hw.sim.clock import SimClock
 from hw.sim.disk import SECTOR_BYTES, Image, SimDisk
 from hw.sim.memory import SLOT_BYTES, SimMemory
@@ -185,6 +186,7 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
     for call in promise.calls.values():
         bad += _judge_call(world, found, promise, call, call.call_id in there, opened, trusted)
     bad += _judge_log(vault, promise)
+    bad += _judge_certificates(vault, promise, there)
     if booted and intents_left(vault):
         bad.append("I25 LIVENESS: an intent was left over by a boot")
     if "latch" not in promise.pending.what:
@@ -252,9 +254,22 @@ def _judge_log(vault: Vault, promise: Promise) -> Iterator[str]:
         yield "I15 AUDIT-PREFIX: the chain is broken"
     elif promise.audit_seq and (lines[0].seq, lines[0].hash) != (promise.audit_seq, promise.audit_hash):
         yield "I15 AUDIT-PREFIX: an acknowledged line is missing or changed"
-    dayends = [line for line in lines if line.event == "DAYEND"]
-    if dayends and dayends[-1].integer("epoch") + 1 != sign_epoch(vault):
+    dayends = [line.integer("epoch") for line in lines if line.event == "DAYEND" and line.seq > promise.audit_seq]
+    if sign_epoch(vault) != (dayends[-1] + 1 if dayends else promise.sign_epoch):
         yield "I15 AUDIT-PREFIX: the signing key in force is not the one that the log names"
+
+
+def _judge_certificates(vault: Vault, promise: Promise, there: set[bytes]) -> Iterator[str]:
+    """What went since the promise was made has its line in the log: by name, or by its day."""
+    missing = promise.calls.keys() - there
+    if not missing:
+        return
+    lines = [line for line in recent_log(vault, promise.audit_seq + 1) if line.event == "DESTROYED"]
+    named = {line.fields["call"] for line in lines if "call" in line.fields}
+    days = {line.integer("day") for line in lines if "day" in line.fields}
+    for call_id in missing:
+        if call_id.hex() not in named and promise.calls[call_id].opened_utc_ms // MS_PER_DAY not in days:
+            yield "no certificate for a destroyed call"
 
 
 class Opened:

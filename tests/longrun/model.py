@@ -57,6 +57,7 @@ class Promise:
     watermark_utc_ms: int = 0
     audit_seq: int = 0
     audit_hash: bytes = bytes(32)
+    sign_epoch: int = 0
     orders: Mapping[bytes, int] = field(default_factory=dict)
     """Id -> until when it must not be carried out again."""
     latched: frozenset[int] = frozenset()

@@ -25,7 +25,7 @@ from hw.sim.memory import SimMemory
 from tests.longrun.ideal import Dice, IdealCiphers, Registry, public_half
 from tests.longrun.images import Acked
 from tests.longrun.inside import frames as frames_of
-from tests.longrun.inside import persisted_utc_ms, recent_log, retained
+from tests.longrun.inside import persisted_utc_ms, recent_log, retained, sign_epoch
 from tests.longrun.model import Kept, Pending, Promise
 
 START_UTC_MS = 1_772_409_600_000
@@ -147,6 +147,7 @@ class World:
                 watermark_utc_ms=persisted_utc_ms(self.vault),
                 audit_seq=line.seq,
                 audit_hash=line.hash,
+                sign_epoch=sign_epoch(self.vault),
             )
         )
 
