@@ -46,8 +46,9 @@ MARK_SHARE_MIN = 0.36
 """Explained share of those 40 ms by one tone: 0.57 at -1 dB SNR, 0.4 with 12 dB of twist against it and noise; speech
 rarely stands still that long."""
 
-PROBE_FIT_MIN, PROBE_FIT_GOOD = 0.40, 0.93
-"""Mean share of the first characters: below, not a message; above, no other parameters need trying."""
+PROBE_FIT_MIN = 0.40
+"""Mean share of the first characters below which this is no message. (However well they fit, other rates are tried: at
+2 % off the first four still fit well and the tenth does not.)"""
 
 TWIST_PROBES = (-3, 3)
 """Space over mark in 3 dB steps, tried beside 0."""
@@ -144,11 +145,8 @@ class Decoder:
         if self._fit((self.sync.standard, 4 * round(offset / 4), 0, 0), first) < PROBE_FIT_MIN:
             return []
         plain = (self.sync.standard, offset, 0, 0)
-        ranked = [(self._fit(plain, first), plain)]
-        if ranked[0][0] < PROBE_FIT_GOOD:
-            keys = [(self.sync.standard, offset, rate, 0) for rate in RATE_PROBES]
-            ranked += [(self._fit(key, first), key) for key in keys]
-            ranked.sort(reverse=True)
+        keys = [plain, *((self.sync.standard, offset, rate, 0) for rate in RATE_PROBES)]
+        ranked = sorted(((self._fit(key, first), key) for key in keys), reverse=True)
         best = ranked[0][1]
         ranked += [(self._fit(key, first), key) for key in ((*best[:3], ratio) for ratio in TWIST_PROBES)]
         ranked.sort(reverse=True)

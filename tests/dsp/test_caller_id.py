@@ -83,6 +83,7 @@ def test_call_waiting_without_seizure_and_cable_without_alert_tone_are_read() ->
         {"dbm0": 3.0},
         {"dbm0": -50.0},
         {"baud": 1164.0},
+        {"baud": 1176.0},
         {"baud": 1236.0},
         {"twist_db": 10.0},
         {"twist_db": -10.0},
