@@ -165,7 +165,9 @@ def test_a_call_is_recorded_exported_and_equal_to_what_was_played(machine: Machi
 
 
 def test_what_is_said_in_a_payment_is_not_kept(machine: Machine, desk: Desk) -> None:
-    message = base64.encodebytes(caller_id(NUMBER, datetime.now(UTC)).tobytes()).decode()
+    quiet = np.zeros(RATE_HZ // 2, np.int16)
+    sound_8k = np.concatenate([quiet, caller_id(NUMBER, datetime.now(UTC)), quiet])
+    message = base64.encodebytes(sound_8k.tobytes()).decode()
     machine.run(f"base64 -d > /run/caller-id.raw <<'END'\n{message}END")
     before = len(ledger(machine))
     call(
