@@ -112,7 +112,7 @@ class AuditLog:
         oldest = self._segment_start(cursor.position) - self._size + self._segment
         self.cursor = replace(cursor, tail=max(cursor.tail, oldest))
         lines: list[AuditLine] = []
-        healed = False
+        healed = self._heal_before()
         while True:
             found = self._next_line(key, dayend)
             if found is None:
@@ -124,6 +124,21 @@ class AuditLog:
             self._advance(line, position)
             lines.append(line)
         return Recovered(lines, self._end_here() or healed)
+
+    def _heal_before(self) -> bool:
+        """The lines before the cursor in its segment, made equal: a torn append may have spoilt the sector that it
+        shares with them, in one mirror. True when there was something."""
+        start = self._segment_start(self.cursor.position)
+        length = self.cursor.position - start
+        images = self._card.read_mirrors(STEM, start % self._size, length)
+        if images[0] == images[1]:
+            return False
+        for image, mirror in zip(images, reversed(MIRRORS), strict=True):
+            lines = _parse_segment(image)
+            if lines and lines[-1].hash == self.cursor.head and sum(len(line.raw) + 1 for line in lines) == length:
+                self._card.durable(f"{STEM}.{mirror}", start % self._size, image)
+                return True
+        return False
 
     def _next_line(self, key: bytes, dayend: bytes) -> tuple[AuditLine, int, bool] | None:
         here = self.cursor.position

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from tests.longrun.examine import spoil
 from tests.longrun.inside import recent_log
 from tests.longrun.world import TINY, Site, World, chain_is_whole
 
@@ -39,3 +40,17 @@ def _log_to_the_end_of_a_segment(world: World) -> bool:
 
 def _padding(spare: int) -> dict[str, int | str | bytes]:
     return {} if spare < 15 else {"x": "a" * (spare - 3)}
+
+
+def test_a_torn_append_that_spoilt_the_line_before_it_in_one_mirror_is_healed_before_the_other_mirror_goes() -> None:
+    """The line before lies behind the table's cursor: it shares a sector with the torn one all the same."""
+    world = World("shared sector")
+    world.row()
+    world.order(b"o" * 16)
+    end = world.vault._core.log.cursor.position
+    assert world.vault._core.table.audit.position == end
+    lines = list(world.vault.audit_lines())
+    world.disk.corrupt("audit.b", end - 40, b"garbage " * 5)
+    world.reboot()
+    spoil(world.disk, "audit", "a")
+    assert list(world.vault.audit_lines())[: len(lines)] == lines
