@@ -12,7 +12,7 @@ from firmware.config import Site, parse_site
 from firmware.dsp.ear import Ear
 from firmware.dsp.tone_plan import PLANS
 from firmware.evidence.courier import Courier
-from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, SiteFacts
+from firmware.evidence.site import NOTICE_DOCUMENT, NOTICE_VERSION_DOCUMENT, SITE_DOCUMENT, SiteFacts
 from firmware.evidence.visit import job
 from firmware.lookback import LookBack
 from firmware.loop import Loop, Rig, Settings, VoipWiring
@@ -58,11 +58,14 @@ STICK_LAMP = {"working": Pattern.SLOW, "done": Pattern.STEADY, "refused": Patter
 def read_site_facts(text: str) -> SiteFacts:
     """What the evidence code asks of the settings. Raises ConfigError (a ValueError)."""
     site = parse_site(text)
+    days = site.of("retention", "days")
     return SiteFacts(
         line_names=tuple(line.name for line in site.lines),
-        retention_months=site.of("retention", "months"),
+        retention_months=0 if days else site.of("retention", "months"),
         supervisor_may_export=site.of("desk", "supervisor_may_export"),
         notice_version=site.of("notice", "version"),
+        retention_days=days,
+        timezone=site.of("site", "timezone"),
     )
 
 
@@ -151,7 +154,8 @@ class Appliance:
 
     def _settings(self) -> Settings:
         notice = self.vault.document(NOTICE_DOCUMENT)
-        version = self.site.of("notice", "version")
+        ordered = self.vault.document(NOTICE_VERSION_DOCUMENT)
+        version = ordered.decode("utf-8") if ordered is not None else self.site.of("notice", "version")
         return Settings(
             lines=line_settings(self.site),
             remind_us=self.site.of("payment", "remind_s") * US_PER_S,

@@ -33,6 +33,7 @@ def provision(
         hold_bytes=hold_bytes,
         retention_months=pack.site.retention_months,
         lines=len(pack.site.line_names),
+        retention_days=pack.site.retention_days,
     )
     Vault.provision(parts, charter)
     vault = Vault.open(parts, simulation=simulation)

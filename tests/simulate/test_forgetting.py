@@ -120,3 +120,15 @@ def test_a_clock_set_years_ahead_wipes_no_evidence(kit: Kit) -> None:
     stick = kit.new_stick()
     kit.simulate(Tape(kit.root / "later", start="2026-03-02T13:00:00Z").stick(5.0, stick))
     assert _calls_on(stick) == 1
+
+
+def test_a_shorter_period_that_the_site_chose_is_kept_to(tmp_path: Path) -> None:
+    kit = Kit(tmp_path / "kit", "[retention]\ndays = 3\n[[line]]\nname = 'line1'\n")
+    tape = day(kit, "tape", "2026-03-02T09:00:00Z")
+    eve = kit.new_stick(name="eve")
+    after = kit.new_stick(name="after")
+    two_days = 2 * 86_400 - 9 * 3600 + 23 * 3600
+    tape.stick(two_days, eve).event(two_days + 600, "stick_out", None).stick(two_days + 2 * 3600, after)
+    kit.simulate(tape)
+    assert _calls_on(eve) == 1
+    assert _calls_on(after) == 0
