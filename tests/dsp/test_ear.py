@@ -174,6 +174,22 @@ def test_eight_lines_hear_what_each_hears_alone() -> None:
         ]
 
 
+def test_packets_of_twenty_milliseconds_are_heard_like_blocks() -> None:
+    x = keyed("0207946", 12)
+    assert only(hear(x, CALL, block=160), DigitHeard) == only(hear(x, CALL), DigitHeard)
+
+
+def test_what_was_gathered_before_a_payment_is_heard_and_what_comes_after_is_not() -> None:
+    ear, pcm = Ear(1), signals.to_pcm(keyed("1", lead_s=0.1))[:4000]
+    events: list[Event] = []
+    for at in range(0, 4000, 160):
+        events += ear.hear(pcm[None, at : at + 160], [at * 125], [CALL])
+    for at in range(4000, 40000, 160):
+        events += ear.hear(pcm[None, :160] * 0, [at * 125], [PAYMENT])
+    assert len(only(events, DigitHeard)) <= 1
+    assert all(digit.end_mono_us <= 500_000 for digit in only(events, DigitHeard))
+
+
 def test_capture_time_stays_right_across_lost_samples() -> None:
     """3 s of samples are lost between two keys: both keep the capture time of their own block."""
     ear, pcm = Ear(1), signals.to_pcm(keyed("5", lead_s=0.3))
