@@ -1,8 +1,8 @@
 """The store's figures: opt-out from press to lamp, boot of a large ring, write factor.
 
-`python -m tests.bench.store_bench`. Printed, never asserted: times belong to the machine they were measured on. For a Pi
-with an SD card the estimate adds what the card and I2C cost: each durable write, the bytes at a slow card's rate, and two
-slot writes of 12 ms at 100 kHz (computed).
+`python -m tests.bench.store_bench`. Printed, never asserted: times belong to the machine they were measured on. For a
+Pi with an SD card the estimate adds what the card and I2C cost: each durable write, the bytes at a slow card's rate,
+and two slot writes of 12 ms at 100 kHz (computed).
 """
 
 import os
