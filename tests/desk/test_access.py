@@ -10,11 +10,15 @@ import bagit
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.desk.rig import ESCROW_PASSPHRASE, PASSPHRASE, Ran, Rig, noise
 from tests.store.world import meta, row
 from tools import ringread
 from tools.desk import keys
+from tools.desk.access import outside
+from tools.desk.spans import Span, joined
 
 REMOVED = ("0.5-0.9", "4.2-4.3")
 FIRST, END = 4_000, 7_200
@@ -79,6 +83,25 @@ def test_what_was_removed_is_silence_and_the_rest_is_the_call_sample_for_sample(
         assert np.array_equal(sound, expected)
     table = (world.pack / "data/removed.csv").read_text().splitlines()[1:]
     assert table == ["4000,3200,0.500000,0.900000", "33600,800,4.200000,4.300000"]
+
+
+_SPANS = st.lists(st.tuples(st.integers(0, 90), st.integers(1, 20)), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(silent=_SPANS, cuts=_SPANS)
+def test_the_reasons_left_are_those_outside_the_removed_stretches(
+    silent: list[tuple[int, int]], cuts: list[tuple[int, int]]
+) -> None:
+    """Sample by sample: where something was removed nothing else is told, elsewhere nothing is lost."""
+    spans = joined(sorted(Span(first, samples, "payment") for first, samples in silent))
+    removed = joined(sorted(Span(first, samples, "removed") for first, samples in cuts))
+    left = outside(spans, removed)
+    told, cut, before = (
+        {at for span in group for at in range(span.first, span.end)} for group in (left, removed, spans)
+    )
+    assert told == before - cut
+    assert all(span.samples > 0 for span in left)
 
 
 def test_nothing_in_the_pack_opens_what_was_removed(world: World) -> None:

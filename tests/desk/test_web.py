@@ -12,6 +12,8 @@ import httpx2
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from tests.desk.rig import ESCROW_PASSPHRASE, NOW, PASSPHRASE, Rig, run
@@ -19,6 +21,7 @@ from tools.desk import keys
 from tools.desk.home import Home
 from tools.desk.times import parse_time
 from tools.desk.web import COOKIE, application
+from tools.desk.web_audio import byte_range
 from tools.desk.web_guard import BODY_BYTES_MAX
 from tools.desk.web_session import IDLE_MS_MAX, WRONG_PASSPHRASES_MAX, Service
 
@@ -260,6 +263,39 @@ def test_pages_name_nothing_outside_the_desk_and_carry_no_inline_script_or_style
         text = page.text(path)
         assert all(target.startswith(("/", "#")) for target in re.findall(r'(?:src|href|action)="([^"]*)"', text))
         assert not re.search(r"<script(?! src=)|<style|\sstyle=|\son[a-z]+=", text)
+
+
+_NAMES = (
+    *("op", "call", "case", "reason", "review", "purpose", "basis", "recipient", "ground", "sure", "back", "device"),
+    *("cosign_role", "cosign_passphrase", "from_day", "from_time", "to_day", "to_time", "line", "number", "outcome"),
+    *("held", "duration", "stretches", "authoriser", "passphrase"),
+)
+_VALUES = (
+    *("hold", "export", "erase", "release", "yes", "2026-03-02", "09:00", "police", "fraud", "law-enforcement", "1-2"),
+    *("2026-02-31", "99:99", "//evil.example", "escrow", "0000-00-00", "0" * 32),
+)
+_FIELDS = st.dictionaries(st.sampled_from(_NAMES), st.text(max_size=40) | st.sampled_from(_VALUES), max_size=8)
+_FORM_PATHS = ("/search", "/order", "/call/{}/bag", "/call/{}/access", "/nowhere")
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(_FORM_PATHS), fields=_FIELDS)
+def test_no_form_whatever_it_says_is_an_internal_error(page: Page, path: str, fields: dict[str, str]) -> None:
+    answer = page.post(path.format("0" * 32), **fields)
+    assert answer.status_code in (303, 404)
+    if answer.status_code == 303:
+        assert re.fullmatch(r"/([a-z0-9/]+)?", answer.headers["location"])
+        assert "//" not in answer.headers["location"]
+    assert page.get("/").status_code == 200
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text(st.characters(codec="ascii"), max_size=20) | st.from_regex(r"bytes=[0-9]{0,8}-[0-9]{0,8}", fullmatch=True)
+)
+def test_no_range_whatever_it_says_is_out_of_bounds(wanted: str) -> None:
+    found = byte_range(wanted, 1000)
+    assert found is None or 0 <= found[0] < found[1] <= 1000
 
 
 # ------------------------------------------------------------------------------------------------------- finding

@@ -61,7 +61,7 @@ def make_access_pack(
     axis = source.axis.copy()
     for span in removed:
         axis[span.first : span.end] = 0
-    spans = tuple(sorted((*_outside(source.silent, removed), *removed)))
+    spans = tuple(sorted((*outside(source.silent, removed), *removed)))
     copy = replace(source, axis=axis, silent=spans)
     files = _files(desk, source, copy, removed, disclosure)
     tags = {
@@ -87,7 +87,7 @@ def marked(stretches: Sequence[str], source: Source) -> tuple[Span, ...]:
     return joined(sorted(spans))
 
 
-def _outside(silent: Sequence[Span], removed: Sequence[Span]) -> list[Span]:
+def outside(silent: Sequence[Span], removed: Sequence[Span]) -> list[Span]:
     """The parts of the silent spans that no removed one covers: why a removed stretch was silent stays untold."""
     left = list(silent)
     for cut in removed:

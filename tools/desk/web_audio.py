@@ -61,7 +61,7 @@ def _audio(play: Play, wanted: str | None) -> Response:
     header = wav_header(len(play.axis), play.row.rate_hz)
     total = len(header) + 2 * len(play.axis)
     common = {"accept-ranges": "bytes"}
-    bounds = _bounds(wanted, total) if wanted is not None else None
+    bounds = byte_range(wanted, total) if wanted is not None else None
     if wanted is not None and bounds is None:
         return Response(status_code=416, headers={**common, "content-range": f"bytes */{total}"})
     first, end = bounds or (0, total)
@@ -71,7 +71,7 @@ def _audio(play: Play, wanted: str | None) -> Response:
     return Response(body, 206 if wanted is not None else 200, common, media_type="audio/wav")
 
 
-def _bounds(wanted: str, total: int) -> tuple[int, int] | None:
+def byte_range(wanted: str, total: int) -> tuple[int, int] | None:
     """[first, end) of one range of RFC 9110 14.1.2; None when it cannot be served."""
     match = _RANGE.fullmatch(wanted)
     if match is None or match[1] == match[2] == "":

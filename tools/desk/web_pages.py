@@ -238,7 +238,6 @@ def log_entries(home: Home, zone: ZoneInfo) -> list[dict[str, str]]:
                 "when": local_text(parse_time(utc), zone),
                 "by": by,
                 "what": what,
-                "call": fields.get("call", ""),
                 "details": " ".join(f"{name} {value}" for name, value in fields.items()),
             }
         )
