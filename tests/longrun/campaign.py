@@ -45,7 +45,7 @@ def _run(
     name: str, workload: Workload, site: Site, seed: str, effort: Effort, tally: Tally, states: int | None
 ) -> None:
     world = World(seed, site)
-    if name in DEEP:
+    if name in DEEP and states is None:
         effort = replace(effort, deep_every=1)
     explorer = Explorer(world, effort, seed, tally)
     for operation in workload(world):

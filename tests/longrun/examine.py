@@ -21,6 +21,7 @@ from tests.longrun.inside import (
     frames,
     held,
     intents_left,
+    is_closed,
     place_of,
     recent_log,
     retained,
@@ -187,6 +188,7 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
         bad += _judge_call(world, found, promise, call, call.call_id in there, opened, trusted)
     bad += _judge_log(vault, promise)
     bad += _judge_certificates(vault, promise, there)
+    bad += _judge_rows(vault, promise, there)
     if booted and intents_left(vault):
         bad.append("I25 LIVENESS: an intent was left over by a boot")
     if "latch" not in promise.pending.what:
@@ -270,6 +272,17 @@ def _judge_certificates(vault: Vault, promise: Promise, there: set[bytes]) -> It
     for call_id in missing:
         if call_id.hex() not in named and promise.calls[call_id].opened_utc_ms // MS_PER_DAY not in days:
             yield "no certificate for a destroyed call"
+
+
+def _judge_rows(vault: Vault, promise: Promise, there: set[bytes]) -> Iterator[str]:
+    """A call that was closed since the promise was made, by its on-hook or by a boot, has its one ledger row."""
+    ended = [
+        c.call_id for c in promise.calls.values() if not c.closed and c.call_id in there and is_closed(vault, c.call_id)
+    ]
+    if ended:
+        lines = recent_log(vault, promise.audit_seq + 1)
+        rows = [line.fields.get("call") for line in lines if line.event == "CALL"]
+        yield from ("one row each: a closed call has none, or two" for c in ended if rows.count(c.hex()) != 1)
 
 
 class Opened:

@@ -91,6 +91,10 @@ def _on_the_ring(first: int, end: int, size: int) -> list[tuple[int, int]]:
     return [(start, size), (0, start + length - size)]
 
 
+def is_closed(vault: Vault, call_id: bytes) -> bool:
+    return vault._core.calls[call_id].close is not None
+
+
 def held(vault: Vault, call_id: bytes) -> bool:
     return vault._core.calls[call_id].hold is not None
 

@@ -315,7 +315,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _one(
         "writing over retained zones",
         "store.ring",
-        "        return end > table_tail + self.blocks\n",
+        "        return end > self.zone_start(table_tail) + self.blocks\n",
         "        return False\n",
         "full ring",
         "years",
@@ -348,7 +348,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _one(
         "a hold copies nothing",
         "store.holding",
-        "            core.hold_area.write(at, raw)\n",
+        "        core.hold_area.write(first_block, raw)\n",
         "",
         "holds",
     ),

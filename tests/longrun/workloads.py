@@ -297,7 +297,8 @@ def long_call(world: World) -> Iterator[str]:
 
 
 def large_opt_out(world: World) -> Iterator[str]:
-    """Blocks of a destroyed call are overwritten, however often the power fails meanwhile."""
+    """Blocks of a destroyed call between two retained ones are overwritten, however often the power fails meanwhile."""
+    world.call(1)
     call = world.open_call(0)
     world.append(call, blocks=4)
     world.append(call, blocks=4)
@@ -341,7 +342,7 @@ def quiet_memory(world: World) -> Iterator[str]:
 
 
 DEEP = frozenset({"large opt-out"})
-"""Every image of these is examined to the end: second boot, life after it, all overwriting."""
+"""Run alone, every image of these is examined to the end: second boot, life after it, all overwriting."""
 
 ALL: dict[str, tuple[Workload, Site]] = {
     "everyday": (everyday, Site()),

@@ -13,6 +13,7 @@ from itertools import pairwise
 from firmware.policy.events import Absence
 from firmware.policy.records import AudioCodec, CallMeta, Direction, Ended, GapReason, LedgerRow, NoticeProof, Outcome
 from firmware.policy.retention import TWO_MONTHS, Period
+from firmware.policy.trusted_time import PERSIST_MS
 from firmware.store.audit import AuditLine, parse_line
 from firmware.store.errors import ErasureUnconfirmed, Refused
 from firmware.store.identity import Geometry
@@ -339,7 +340,12 @@ class World:
         """Expiry, lapses, persistence of T, overwriting: what is due by then goes."""
         self.begin(self._pending("tick", self.now_utc_ms() + 1000))
         self.vault.tick()
+        self._check_time_saved(PERSIST_MS)
         self.acknowledge(self._after_expiry())
+
+    def _check_time_saved(self, lag_ms: int) -> None:
+        """I20: T is on the card often enough, or a cut with a dead clock would turn it back."""
+        assert persisted_utc_ms(self.vault) >= self.now_utc_ms() - lag_ms, "I20 TIME-MONOTONE: T is not saved"
 
     def _pending(self, what: str, now: int) -> Pending:
         calls = self.promise.calls.values()
@@ -399,6 +405,7 @@ class World:
         self.begin(self.promise.pending.also(pending))
         self.vault = self._open(f"boot-{self.boots}")
         self.powered = True
+        self._check_time_saved(0)
 
     def retry(self) -> None:
         """An erasure that the memory did not confirm is tried again."""
