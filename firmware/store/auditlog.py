@@ -188,7 +188,7 @@ class AuditLog:
                     raise AuditDamaged
                 last = line
                 yield line
-        if last is not None and last.hash != until.head:
+        if last is None or last.hash != until.head:
             raise AuditDamaged
 
     def _links_after(self, start: int, until: AuditCursor) -> frozenset[bytes]:

@@ -359,6 +359,17 @@ def test_a_segment_lost_in_both_copies_is_said() -> None:
         list(world.vault.audit_lines())
 
 
+def test_the_log_before_the_table_spoilt_in_both_copies_neither_stops_a_boot_nor_is_hidden() -> None:
+    world = World()
+    world.vault.log("ORDER", {"op": "index"})
+    rotate.plain(world.vault._core)
+    world.disk.corrupt("audit.a", 30, b"!")
+    world.disk.corrupt("audit.b", 40, b"!")
+    world.boot()
+    with pytest.raises(AuditDamaged):
+        list(world.vault.audit_lines())
+
+
 def test_all_epochs_used_up_and_older_than_the_log() -> None:
     world = World(geometry=replace(SMALL, epochs=3))
     world.sleep(5 * DAY_MS, DAY_MS)
