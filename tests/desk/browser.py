@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,9 +62,10 @@ def served(*words: object) -> Iterator[str]:
         assert found, "the desk printed no address"
         yield found[0]
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # Ctrl-C
         _, told = process.communicate(timeout=WAIT_S)
-    assert "Traceback" not in told, told
+    assert process.returncode == 0, told
+    assert told == "", told
 
 
 class Browser:

@@ -1,6 +1,7 @@
 """serve: the evidence desk in a browser on this PC."""
 
 import argparse
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -49,7 +50,9 @@ def run_serve(arguments: argparse.Namespace) -> int:
         limit_concurrency=32,
         timeout_graceful_shutdown=2,
     )
-    uvicorn.Server(settings).run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
+        uvicorn.Server(settings).run(sockets=[listening])
+    print("The evidence desk is closed; its keys are gone from memory.")
     return 0
 
 
