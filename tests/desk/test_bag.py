@@ -17,9 +17,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from firmware.evidence.order import Basis, Purpose, RecipientKind
 from tests.desk.rig import ESCROW_PASSPHRASE, NOW, PASSPHRASE, Ran, Rig, run
 from tools import ringread
 from tools.desk import keys
+from tools.desk.bag import Disclosure, check_disclosure
+from tools.desk.errors import Refused
 
 NUMBER = "02079460123"
 ZIP_PASSPHRASE = "eighteen yellow bricks"
@@ -344,6 +347,15 @@ def test_a_call_past_its_limit_leaves_no_more(rig: Rig, tmp_path: Path) -> None:
     assert not (tmp_path / "bag").exists()
 
 
+def test_a_disclosed_call_stays_at_the_desk_past_its_limit_and_no_other_does(rig: Rig, tmp_path: Path) -> None:
+    given, _ = rig.recorder.call()
+    rig.recorder.call(seed=7)
+    rig.export()
+    rig.take_in()
+    assert rig.desk("bag", given, "--out", tmp_path / "bag", *WHY).code == 0
+    assert [call["id"] for call in rig.listed(now="2026-05-02T00:00Z")] == [given]
+
+
 def test_no_opened_audio_stays_in_the_home(world: World) -> None:
     assert {path.name for path in world.rig.home.rglob("*.wav")} == {"NOTICE.wav"}
     assert not list(world.rig.home.rglob("*.flac"))
@@ -359,6 +371,20 @@ def test_what_an_interrupted_run_left_is_destroyed_by_the_next(rig: Rig, tmp_pat
     (left / "call.wav").write_bytes(b"RIFF")
     assert rig.desk("bag", call_id, "--out", tmp_path / "bag", *WHY).code == 0
     assert not (rig.home / "work").exists()
+
+
+@pytest.mark.parametrize("recipient", list(RecipientKind))
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_a_supervisor_gives_out_for_quality_and_training_inside_the_house_only(
+    recipient: RecipientKind, purpose: Purpose
+) -> None:
+    wish = Disclosure(recipient, Basis.LEGITIMATE_INTERESTS, purpose, "A. Supervisor")
+    check_disclosure(wish, "custodian")
+    if recipient.value == "internal" and purpose.value in ("quality", "training"):
+        check_disclosure(wish, "supervisor")
+    else:
+        with pytest.raises(Refused, match="ask the custodian"):
+            check_disclosure(wish, "supervisor")
 
 
 def test_a_bag_is_never_written_over(world: World) -> None:

@@ -55,7 +55,7 @@ def make_access_pack(
     desk: Desk, call_id: str, stretches: Sequence[str], disclosure: Disclosure, out: Path, sealing: Sealing
 ) -> Made:
     """``stretches``: ``12.5-15`` in seconds from the answer. Raises as :func:`tools.desk.bag.make_bag`."""
-    check_disclosure(disclosure)
+    check_disclosure(disclosure, desk.home.role)
     source = read_source(desk, call_id)
     removed = marked(stretches, source)
     axis = source.axis.copy()

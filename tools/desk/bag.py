@@ -52,6 +52,7 @@ OWN_FILE_BYTES_MAX = 1024 * 1024
 COPY_BYTES_MAX = 4 * 1024**3
 TEXT_CHARACTERS_MAX = 200
 WORK_DIRECTORY = "work"
+SUPERVISOR_PURPOSES = (Purpose.QUALITY, Purpose.TRAINING)
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,20 @@ class Made:
 def make_bag(desk: Desk, call_id: str, disclosure: Disclosure, out: Path, sealing: Sealing) -> Made:
     """Raises NotFound, Damaged, AlreadyThere, Refused, MediumFailed. The disclosure is in the desk's log before the
     first byte is written."""
-    check_disclosure(disclosure)
+    check_disclosure(disclosure, desk.home.role)
     source = read_source(desk, call_id)
     files = _files(desk, source, disclosure)
     return leave(desk, source, disclosure, "BAG", out, sealing, files, _tag_files(source, disclosure, desk.now_utc_ms))
 
 
-def check_disclosure(disclosure: Disclosure) -> None:
-    """Raises Refused."""
+def check_disclosure(disclosure: Disclosure, role: str) -> None:
+    """``role``: of the home. A supervisor gives out what a supervisor may order. Raises Refused."""
+    inside = disclosure.recipient is RecipientKind.INTERNAL and disclosure.purpose in SUPERVISOR_PURPOSES
+    if role == "supervisor" and not inside:
+        raise Refused(
+            "A supervisor gives calls out for quality and training inside the house only; ask the custodian. Nothing "
+            "left the house."
+        )
     for name, text in (("authoriser", disclosure.authoriser), ("case reference", disclosure.case)):
         if text is None:
             continue

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from firmware.store.audit import AuditLine
 
 AROUND_MS = 12 * 3_600_000
-"""evidence.md: the health statement of the 24 h around the call."""
+"""Before and after the call: its health statement covers the 24 h around it."""
 
 
 def slice_around(lines: Sequence[AuditLine], start_utc_ms: int, end_utc_ms: int, sign_epochs: set[int]) -> bytes:
