@@ -192,14 +192,15 @@ def interrupted(world: World) -> Iterator[str]:
 def full_ring(world: World) -> Iterator[str]:
     """The ring wraps, whole oldest days go for space, zones are zeroed before they are used again."""
     for day in range(3):
-        for _ in range(3):
+        for _ in range(4):
             call = world.open_call(0)
-            for _ in range(3):
+            for _ in range(4):
                 world.append(call, blocks=4)
             world.close(call)
         if day == 0:
             held = call
             world.hold(held)
+            oldest = world.promise.calls.keys() - {held}
         world.midnight()
     yield SKIP
     for number in range(5):
@@ -213,6 +214,7 @@ def full_ring(world: World) -> Iterator[str]:
     world.call(1)
     yield "after the wrap"
     assert held in world.promise.calls
+    assert not oldest & world.promise.calls.keys(), "the ring was meant to be too small"
 
 
 def bad_clock(world: World) -> Iterator[str]:
