@@ -32,6 +32,15 @@ LEVEL_MIN_DBM0 = -49.0
 DURATION_MIN_S, DURATION_MAX_S = 0.052, 0.135
 """75 ms and 110 ms with what noise at 6 dB SNR takes from our own measure (one or two 10 ms steps)."""
 
+MEAN_SHARE_MIN = 0.70
+"""Mean share inside a burst: 0.83 at 6 dB SNR."""
+
+DISAGREEMENT_MAX = 0.028
+"""Between the relative offsets of the two tones: each may be 1.1 % off, our steps are 0.5 %, and one oscillator shifts
+both alike. Two
+partials of music agree by chance only."""
+
+RUN_MAX = 50
 STEADY_DB = 2.5
 """Inside a burst its windows differ by less."""
 
@@ -50,8 +59,14 @@ class AlertTone:
 class _Run:
     first: int
     powers: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
+
+    def cut(self) -> None:
+        """Half a second is too long already; what is longer is not kept."""
+        for values in (self.powers, self.shares, self.low, self.high):
+            del values[RUN_MAX:]
 
 
 def _grid(hz: float) -> NDArray[np.float64]:
@@ -96,14 +111,14 @@ class AlertToneReceiver:
             if not good[line].any() and self._runs[line] is None:
                 continue
             for i in range(count):
-                place = (self._next + i * HOP, float(power[i]))
                 if good[line, i]:
-                    self._extend(
-                        line,
-                        place,
-                        float(self._grids[0][low_index[line, i]]),
-                        float(self._grids[1][high_index[line, i]]),
-                    )
+                    run = self._runs[line] or _Run(self._next + i * HOP)
+                    self._runs[line] = run
+                    run.powers.append(float(power[i]))
+                    run.shares.append(float(low[line, i] + high[line, i]))
+                    run.low.append(float(self._grids[0][low_index[line, i]]))
+                    run.high.append(float(self._grids[1][high_index[line, i]]))
+                    run.cut()
                 else:
                     out.extend(self._finish(line))
         self._next += count * HOP
@@ -124,17 +139,6 @@ class AlertToneReceiver:
         share = (power[np.arange(len(best)), best] * (2.0 / WINDOW)).reshape(energy.shape) / energy
         return share, best.reshape(energy.shape)
 
-    def _extend(self, line: int, place: tuple[int, float], low_hz: float, high_hz: float) -> None:
-        run = self._runs[line]
-        if run is None:
-            run = self._runs[line] = _Run(place[0])
-        run.powers.append(place[1])
-        run.low.append(low_hz)
-        run.high.append(high_hz)
-        if len(run.powers) > 100:
-            del run.powers[50:], run.low[50:], run.high[50:]
-            run.first -= 10 * SAMPLE_RATE_HZ
-
     def _finish(self, line: int) -> list[AlertTone]:
         """The burst by half power: a window counts as on when more than half of it is tone."""
         run, self._runs[line] = self._runs[line], None
@@ -149,8 +153,12 @@ class AlertToneReceiver:
         if not DURATION_MIN_S <= seconds <= DURATION_MAX_S or full.sum() < 3:
             return []
         steady = 10.0 * np.log10(powers[full].max() / powers[full].min())
-        spread = max(float(np.std(np.array(run.low)[full])), float(np.std(np.array(run.high)[full])))
-        if steady > STEADY_DB or spread > SPREAD_HZ:
+        low, high = np.array(run.low)[full], np.array(run.high)[full]
+        spread = max(float(np.std(low)), float(np.std(high)))
+        disagreement = abs(float(np.mean(low)) / LOW_HZ - float(np.mean(high)) / HIGH_HZ)
+        if steady > STEADY_DB or spread > SPREAD_HZ or disagreement > DISAGREEMENT_MAX:
+            return []
+        if float(np.mean(np.array(run.shares)[full])) < MEAN_SHARE_MIN:
             return []
         onset = run.first + first * HOP + WINDOW // 2 - HOP // 2 - self._fir.delay
         return [AlertTone(line, onset, onset + int(seconds * SAMPLE_RATE_HZ))]

@@ -23,8 +23,8 @@ ANSWER_BEFORE_VOICE_S = 0.6
 CLICK_END_S = 7.0
 """A click followed by this much silence was the end; hold silence does not begin with a click."""
 
-SILENCE_END_S = 16.0
-"""Silence this long is the end by itself; holds of 15 s do not split a call (line.md 4)."""
+SILENCE_END_S = 19.0
+"""Silence this long is the end by itself: a hold of 15 s with the pauses round it must not split a call."""
 
 TONE_END_WITHIN_S = 6.0
 END_TONES = (Tone.NU, Tone.BUSY, Tone.CONGESTION, Tone.DIAL, Tone.SPECIAL_DIAL)
@@ -131,8 +131,9 @@ class CallShape:
                 self._idle()
         elif self._phase is Phase.CALL:
             click = self._end_click
-            if click is not None and now - click > CLICK_END_S * SAMPLE_RATE_HZ:
-                self._finish(click)
+            if click is not None:
+                if now - click > CLICK_END_S * SAMPLE_RATE_HZ:
+                    self._finish(click)
             elif now - self._last_voice > SILENCE_END_S * SAMPLE_RATE_HZ:
                 self._finish(self._last_voice)
         out, self._out = self._out, []
