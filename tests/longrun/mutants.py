@@ -90,7 +90,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("slot before table and newest slot only", (_TABLE_FIRST, _NEWEST_ONLY), ("opt-outs",)),
     _one(
-        "recovery does not zero the other slot", "store.recover", "if any(found.other_slot):", "if False:", "opt-outs"
+        "recovery does not zero the other slot",
+        "store.recover",
+        "if any(found.other_slot):",
+        "if False:",
+        "opt-outs",
+        equivalent="each boot ends in a ROTATE that overwrites that slot",
     ),
     _one(
         "recovery zeroes only a valid other slot",
