@@ -21,7 +21,7 @@ from firmware.housekeeping import Housekeeper
 from firmware.livepanel import LivePanel
 from firmware.replay import replay
 from firmware.simulate import Nobody, Watcher, play
-from firmware.store.errors import NoRoot, NotProvisioned, VaultError, WrongKind
+from firmware.store.errors import CardFailed, ErasureUnconfirmed, NoRoot, NotProvisioned, VaultError, WrongKind
 from firmware.store.vault import Vault
 from firmware.wiring import Real, Replayed, Simulated, site_of
 from hw.codec import CodecMissing, CodecRefused
@@ -133,7 +133,10 @@ def _replay(given: argparse.Namespace) -> int:
     if given.provision is not None:
         replayed.provision(given.provision, given.ring_mib << 20)
     appliance = Appliance(replayed.parts, replayed.devices, simulation=True, threaded=False)
-    replay(appliance, replayed.clock.advance_ms)
+    try:
+        replay(appliance, replayed.clock.advance_ms)
+    except CaptureDamaged as error:
+        return _fail(str(error), TAPE)
     return OK
 
 
@@ -194,7 +197,7 @@ def _start(real: Real, stopped: Callable[[], bool]) -> Appliance | None:
     while not stopped():
         try:
             return Appliance(real.parts, real.devices, simulation=False, threaded=True)
-        except (NotProvisioned, NoRoot) as error:
+        except (NotProvisioned, NoRoot, ErasureUnconfirmed, CardFailed) as error:
             if isinstance(error, NotProvisioned) and real.provision_from_stick():
                 continue
             if not real.has_panel:

@@ -6,13 +6,11 @@ port.drain → Trunk.hear → calls, holds, facts to the lines; pieces to the ea
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from firmware.dsp.ear import Ear, Listening
 from firmware.panel import Panel
-from firmware.policy.call import Call
+from firmware.policy.call import Call, end_if_open
 from firmware.policy.events import CallerIdHeard, ChannelQuality, DigitHeard, NoticeMatched, OptOutKeyHeard
 from firmware.policy.gate import would_keep
 from firmware.policy.keyed import Act
@@ -21,7 +19,7 @@ from firmware.ports import PacketSource
 from firmware.recording import Recorder
 from firmware.units import SAMPLE_US, US_PER_S
 from firmware.voip import output as vo
-from firmware.voip.audio import linear
+from firmware.voip.audio import EarDecoder
 from firmware.voip.trunk import Trunk
 from firmware.voipline import VoipLine, on_line
 
@@ -42,12 +40,12 @@ class _Live:
     line: VoipLine
     call: Call
     ear: Ear | None = None
+    decoder: EarDecoder = field(default_factory=EarDecoder)
 
 
 @dataclass(frozen=True)
 class _Waiting:
     call: Call
-    line: VoipLine
     piece: vo.MediaPiece
 
     @property
@@ -71,6 +69,7 @@ class VoipFeed:
         self.port = port
         self._trunk = trunk
         self._slots = slots
+        self._lines = {line.line: line for line in slots.values()}
         self._recorder = recorder
         self._panel = panel
         self._make_ear = make_ear
@@ -78,9 +77,10 @@ class VoipFeed:
         self._live: dict[int, _Live] = {}
         self._queue: deque[_Waiting] = deque()
         self._dropped = 0
+        self._listening = True
 
     def step(self, now_us: int) -> None:
-        for packet in self.port.drain(PACKETS_PER_STEP_MAX):
+        for packet in self.port.drain(PACKETS_PER_STEP_MAX) if self._listening else ():
             for told in self._trunk.hear(packet):
                 self._told(told)
         for told in self._trunk.tick(now_us):
@@ -89,6 +89,10 @@ class VoipFeed:
         self._panel.set_fault("PACKETS_DROPPED", None, dropped > self._dropped)
         self._dropped = dropped
         self._judge_due(now_us)
+
+    def stop_listening(self) -> None:
+        """No further packet is taken: the capture ended, or is damaged from here on."""
+        self._listening = False
 
     def close(self, now_us: int) -> None:
         """The capture is over: every call that still runs ends here."""
@@ -116,7 +120,7 @@ class VoipFeed:
         elif isinstance(told, vo.HoldStarted | vo.HoldEnded):
             self._live[told.call].line.hold(self._live[told.call].call, told)
         elif isinstance(told, vo.Transferred):
-            self._live[told.call].call.saw("transferred", told.at_mono_us)
+            self._transferred(told)
         elif isinstance(told, vo.CallEnded):
             live = self._live.pop(told.call)
             self._carry_out(live.line.ended(live.call, told))
@@ -127,14 +131,24 @@ class VoipFeed:
     def _answered(self, told: vo.CallAnswered) -> None:
         """The agent who answered decides which line it is."""
         live = self._live[told.call]
-        line = self._slots[told.line]
+        self._move(live, self._slots[told.line])
+        live.line.answered(live.call, told)
+        if live.call.direction is Direction.INBOUND:
+            live.ear = self._make_ear()
+
+    def _transferred(self, told: vo.Transferred) -> None:
+        """What silenced the old line silences the call up to here; from here on the keys of the new agent do."""
+        live = self._live[told.call]
+        live.call.saw("transferred", told.at_mono_us)
+        if live.line is not self._slots[told.line]:
+            live.call.silences += [end_if_open(s, s.reason, told.at_mono_us) for s in live.line.silences()]
+            self._move(live, self._slots[told.line])
+
+    def _move(self, live: _Live, line: VoipLine) -> None:
         if line is not live.line:
             live.line.calls.remove(live.call)
             line.calls.append(live.call)
             live.call.line, live.line = line.line, line
-        line.answered(live.call, told)
-        if live.call.direction is Direction.INBOUND:
-            live.ear = self._make_ear()
 
     def _alarm(self, told: vo.Encrypted | vo.NotRecordableCodec | vo.RtpWithoutDialog | vo.MediaMissing) -> None:
         line = self._slots[told.line].line if told.line is not None else None
@@ -156,7 +170,7 @@ class VoipFeed:
             self._listen(live, live.ear, piece)
         if len(self._queue) == PIECES_MAX:
             self._queue.popleft()
-        self._queue.append(_Waiting(live.call, live.line, piece))
+        self._queue.append(_Waiting(live.call, piece))
         line = live.line
         fault = self._panel.stops_capture(line.line)
         self._panel.lines[line.line].would_keep = would_keep(
@@ -165,9 +179,7 @@ class VoipFeed:
 
     def _listen(self, live: _Live, ear: Ear, piece: vo.MediaPiece) -> None:
         """Keys that are pressed in the audio itself, the caller's opt-out key, and the site's notice."""
-        sound = linear(piece)
-        if sound.shape[1] != piece.samples:
-            sound = np.ascontiguousarray(sound[:, :: sound.shape[1] // piece.samples])
+        sound = live.decoder.hear(piece)
         digits = live.line.privacy.payment_since_mono_us is None
         listening = [Listening(digits=digits, caller_id=False)] * 2
         for event in ear.hear(sound, [piece.at_mono_us] * 2, listening):
@@ -184,7 +196,7 @@ class VoipFeed:
     def _judge_due(self, now_us: int) -> None:
         while self._queue:
             waiting = self._queue[0]
-            line = waiting.line
+            line = self._lines[waiting.call.line]
             if waiting.ends_mono_us + line.settings.look_back_us > now_us:
                 return
             self._queue.popleft()

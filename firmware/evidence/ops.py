@@ -35,6 +35,11 @@ VAULT_REFUSALS: dict[str, Refusal] = {
     "bag_full": Refusal.HOLD_FULL,
     "documents_full": Refusal.NO_ROOM,
     "time_refused": Refusal.TIME_REFUSED,
+    "clock_unknown": Refusal.CLOCK_UNKNOWN,
+    "text_too_long": Refusal.MALFORMED,
+    "recipients": Refusal.KEYS_REFUSED,
+    "request_keys": Refusal.KEYS_REFUSED,
+    "document_too_long": Refusal.ATTACHMENT,
 }
 
 
