@@ -63,6 +63,8 @@ class _Recording:
     gap: tuple[GapReason, int, int] | None = None
     """(reason, first sample, samples) not yet handed on: gaps of one reason are one piece."""
     kept_samples: int = 0
+    kept_until: int = 0
+    """Past the last sample that was handed on. An end that is known late (a line by sound alone) may lie before it."""
     lost_samples: int = 0
     reasons: set[GapReason] = field(default_factory=set)
     meter: _Meter = field(default_factory=_Meter)
@@ -138,6 +140,7 @@ class Recorder:
         payload = sound.cut(span.start, span.stop)
         self._submit(AppendAudio(recording.call.call, first, count, payload, sound.codec))
         recording.kept_samples += count
+        recording.kept_until = first + count
 
     def _judge_missing(
         self, recording: _Recording, silences: Sequence[Silence], fault: bool, position: int, at_mono_us: int
@@ -248,7 +251,7 @@ class Recorder:
             answered_utc_ms=self._utc_ms(answered),
             ended_utc_ms=self._utc_ms(ended_mono_us),
             ended=ended,
-            samples=0 if ended is Ended.POWER_CUT else self._length(call),
+            samples=0 if ended is Ended.POWER_CUT else max(self._length(call), recording.kept_until),
             quality=_quality(recording),
             caller_id=_caller_id(call),
             payment_presses_ms=tuple(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firmware.policy.events import Lamp, Signal
+from firmware.policy.events import Lamp, OnHook, Signal
 from firmware.policy.records import Direction, GapReason, Outcome
 from firmware.store.commands import AppendAudio, CloseCall, KeepCall, LatchOptOut, OpenCall, OptOut, WriteRow
 from firmware.units import SAMPLE_RATE_HZ
@@ -314,3 +314,15 @@ def test_eight_lines_do_not_hear_each_other() -> None:
             assert np.array_equal(command.payload[0], bench.audio[line][start : start + command.samples])  # type: ignore[index]
             if line == 3:
                 assert start + command.samples <= samples(15.0)
+
+
+def test_an_end_that_is_known_late_leaves_no_sound_past_the_length_of_the_call() -> None:
+    """A line by sound alone hears its hang-up many seconds late; what was kept meanwhile is part of the call's length."""
+    bench = inbound()
+    bench.run_to(60.0)
+    line = bench.loop.lines[0]
+    line.apply(OnHook(0, round(45.0 * 1_000_000)))
+    bench.run_to(75.0)
+    [closed] = [command for command in bench.writer.commands if isinstance(command, CloseCall)]
+    last = max(c.first_sample + c.samples for c in bench.writer.commands if isinstance(c, AppendAudio))
+    assert closed.meta.samples == last
