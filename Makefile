@@ -41,8 +41,9 @@ proof: setup-proof
 bench: setup
 	@$(PYTHON) -m tests.bench
 
+# Another seed each time: what was run is kept, and `make figures` adds it up.
 longrun: setup
-	@$(PYTHON) -m tests.longrun --seed 1 --states 250000 --years 20
+	@$(PYTHON) -m tests.longrun --seed $$(date +%s) --states 250000 --years 20 --progress tests/longrun/progress.jsonl
 
 mutate: setup
 	@$(PYTHON) -m tests.longrun.mutants
@@ -53,16 +54,18 @@ figures: setup
 drawings: setup
 	@$(PYTHON) -m hw.electronics.draw
 
-install:
-	@python3 boot/install.py install --destdir "$(DESTDIR)"
+install: setup
+	@$(PYTHON) boot/install.py install --destdir "$(DESTDIR)"
 
-uninstall:
-	@python3 boot/install.py uninstall --destdir "$(DESTDIR)"
+uninstall: setup
+	@$(PYTHON) boot/install.py uninstall --destdir "$(DESTDIR)"
 
 image: setup
+	@tools/setup.sh tools/setup_packages_image.txt
 	@boot/image/build.sh
 
 test-appliance: setup-proof
+	@tools/setup.sh tools/setup_packages_image.txt
 	@$(PYTHON) -m pytest -m appliance
 
 clean:
