@@ -1,7 +1,7 @@
 """Draws ``firmware/policy/STATES.md`` from the table that the recorder itself uses.
 
-    python -m tools.states            # write the page
-    python -m tools.states --check    # exit 1 when the page is not current
+python -m tools.states            # write the page
+python -m tools.states --check    # exit 1 when the page is not current
 """
 
 import argparse

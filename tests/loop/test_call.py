@@ -317,7 +317,7 @@ def test_eight_lines_do_not_hear_each_other() -> None:
 
 
 def test_an_end_that_is_known_late_leaves_no_sound_past_the_length_of_the_call() -> None:
-    """A line by sound alone hears its hang-up many seconds late; what was kept meanwhile is part of the call's length."""
+    """A line by sound alone hears its hang-up many seconds late; what was kept meanwhile is part of the call."""
     bench = inbound()
     bench.run_to(60.0)
     line = bench.loop.lines[0]
