@@ -104,6 +104,7 @@ class Appliance:
         self.vault = Vault.open(parts, simulation=simulation)
         self._devices = devices = open_devices()
         self.site = self._read_site()
+        cut_off = [i for i in range(len(self.site.lines)) if self.vault.interrupted_call(i) is not None]
         self.writer = Writer(self.vault, threaded=threaded, lines=len(self.site.lines))
         self.loop = Loop(
             self._settings(),
@@ -116,6 +117,9 @@ class Appliance:
             self._told,
             self._voip(),
         )
+        for number in cut_off:
+            if self.site.lines[number].kind == "voip":
+                self.loop.lines[number].interrupted()
         self.stick_state: StickReport | None = None
 
     @property

@@ -52,6 +52,10 @@ class LookBack:
             due.append(self._waiting.popleft())
         return due
 
+    def oldest_mono_us(self, now_mono_us: int) -> int:
+        """Capture time of the oldest sound that still waits; now, where none does."""
+        return self._waiting[0].block.captured_mono_us if self._waiting else now_mono_us
+
     def waits_for(self, at_mono_us: int) -> bool:
         """Whether a block captured before this time still waits."""
         return bool(self._waiting) and self._waiting[0].block.captured_mono_us < at_mono_us

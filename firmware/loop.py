@@ -65,6 +65,8 @@ class Rig:
     lookback: LookBack
     lost_since_mono_us: int | None = None
     delivered_until_mono_us: int | None = None
+    behind: bool = False
+    """The codec has more: nothing may be judged ahead of what the ear has heard."""
 
 
 class Queue(Protocol):
@@ -165,7 +167,9 @@ class Loop:
             self._tell(event)
         for rig in self._rigs:
             self._watch(rig, now)
-            for block in rig.codec.drain(BLOCKS_PER_STEP_MAX):
+            blocks = rig.codec.drain(BLOCKS_PER_STEP_MAX)
+            rig.behind = len(blocks) == BLOCKS_PER_STEP_MAX
+            for block in blocks:
                 self._hear(rig, block)
         if self.voip is not None:
             self.voip.step(now)
@@ -173,9 +177,12 @@ class Loop:
         for line in self.lines:
             self._carry_out(line.pass_time(now))
         for rig in self._rigs:
-            self._judge_due(rig, now)
+            heard_until = rig.delivered_until_mono_us
+            self._judge_due(rig, now if heard_until is None or not rig.behind else heard_until)
         for line in self.lines:
             self._finish_calls(line, now)
+        for number, line in self._wires.items():
+            line.judged_before(self._rig_of[number].lookback.oldest_mono_us(now))
         for report in self._writer.poll():
             self._report(report)
         lamps, sounder = self.panel.show(self.lines, now)
@@ -186,7 +193,7 @@ class Loop:
 
     def _hear(self, rig: Rig, block: Block) -> None:
         rig.delivered_until_mono_us = block.captured_mono_us + BLOCK_MS * 1000
-        listening = [self._listening(self._wires[line]) for line in rig.lines]
+        listening = [self._listening(self._wires[line], block.captured_mono_us) for line in rig.lines]
         heard = rig.ear.hear(block.samples, [block.captured_mono_us] * len(rig.lines), listening)
         for event in sorted(heard, key=lambda event: event.at_mono_us):
             event = _on_line(event, rig.lines)
@@ -201,10 +208,17 @@ class Loop:
         for line in rig.lines:
             self.panel.lines[line].would_keep = self._would_keep(self._wires[line], block)
 
-    def _listening(self, line: Line) -> Listening:
-        """Digits and caller ID are not listened for during a payment; digits only where somebody is on the line."""
-        payment = line.privacy.payment_since_mono_us is not None
-        return Listening(digits=not payment and line.phase not in ON_HOOK, caller_id=not payment)
+    def _listening(self, line: Line, at_mono_us: int) -> Listening:
+        """As it was when the block was captured, which may be a stall ago. Digits and caller ID are not listened for
+        during a payment and its look-back; digits only where somebody is on the line."""
+        since = line.privacy.payment_since_mono_us
+        payment = since is not None and since - line.settings.look_back_us <= at_mono_us
+        was_up = any(
+            call.answered_mono_us is not None and call.ended_mono_us is not None and call.ended_mono_us > at_mono_us
+            for call in line.calls
+        )
+        off_hook = line.phase not in ON_HOOK or was_up
+        return Listening(digits=not payment and off_hook, caller_id=not payment and not was_up)
 
     def _watch(self, rig: Rig, now_us: int) -> None:
         lost = rig.codec.state() is CodecState.LOST

@@ -25,7 +25,16 @@ from firmware.policy.records import (
     Quality,
 )
 from firmware.ports import Block
-from firmware.store.commands import AppendAudio, AppendGap, CloseCall, Command, KeepCall, OpenCall, WriteRow
+from firmware.store.commands import (
+    AppendAudio,
+    AppendGap,
+    CloseCall,
+    Command,
+    KeepCall,
+    LatchOptOut,
+    OpenCall,
+    WriteRow,
+)
 from firmware.units import MS_PER_S, SAMPLE_RATE_HZ, SAMPLE_US
 from firmware.voip.output import MediaPiece
 
@@ -184,6 +193,8 @@ class Recorder:
         meta = self._meta(recording, ended=Ended.POWER_CUT, ended_mono_us=call.answered_mono_us)
         codec = recording.codec or AudioCodec.FLAC
         opened_utc_ms = self._utc_ms(call.answered_mono_us)
+        # A latch belongs to an earlier call: one that was itself opted out is refused by the gate and never gets here.
+        self._submit(LatchOptOut(call.line, False))
         self._submit(OpenCall(call.call, call.line, opened_utc_ms, meta, codec, recording.channels))
         if recording.keep_wanted:
             self._submit(KeepCall(call.line, call.call))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from firmware.dsp.ear import Ear, Listening
 from firmware.panel import Panel
-from firmware.policy.call import Call, end_if_open
+from firmware.policy.call import Call
 from firmware.policy.events import CallerIdHeard, ChannelQuality, DigitHeard, NoticeMatched, OptOutKeyHeard
-from firmware.policy.gate import would_keep
+from firmware.policy.gate import Silence, would_keep
 from firmware.policy.keyed import Act
 from firmware.policy.records import Direction
 from firmware.ports import PacketSource
@@ -78,9 +78,12 @@ class VoipFeed:
         self._queue: deque[_Waiting] = deque()
         self._dropped = 0
         self._listening = True
+        self._left: dict[int, list[tuple[VoipLine, int]]] = {}
+        """By call: the lines that it has left, and when."""
 
     def step(self, now_us: int) -> None:
-        for packet in self.port.drain(PACKETS_PER_STEP_MAX) if self._listening else ():
+        packets = self.port.drain(PACKETS_PER_STEP_MAX) if self._listening else []
+        for packet in packets:
             for told in self._trunk.hear(packet):
                 self._told(told)
         for told in self._trunk.tick(now_us):
@@ -88,7 +91,11 @@ class VoipFeed:
         dropped = self.port.dropped()
         self._panel.set_fault("PACKETS_DROPPED", None, dropped > self._dropped)
         self._dropped = dropped
-        self._judge_due(now_us)
+        if len(packets) < PACKETS_PER_STEP_MAX:
+            self._judge_due(now_us)
+        oldest = self._queue[0].piece.at_mono_us if self._queue else now_us
+        for line in self._lines.values():
+            line.judged_before(oldest)
 
     def stop_listening(self) -> None:
         """No further packet is taken: the capture ended, or is damaged from here on."""
@@ -102,7 +109,10 @@ class VoipFeed:
     def ready_to_finish(self, call: Call, now_us: int, look_back_us: int) -> bool:
         assert call.ended_mono_us is not None
         waits = any(waiting.call is call for waiting in self._queue)
-        return not waits and now_us - call.ended_mono_us >= look_back_us + REORDER_US
+        ready = not waits and now_us - call.ended_mono_us >= look_back_us + REORDER_US
+        if ready:
+            self._left.pop(call.call, None)
+        return ready
 
     # ------------------------------------------------------------------------------------- what the trunk says
 
@@ -125,6 +135,7 @@ class VoipFeed:
             live = self._live.pop(told.call)
             self._carry_out(live.line.ended(live.call, told))
             self._panel.set_fault("ONE_SIDED", live.line.line, False)
+            self._show_quiet(live.line)
         else:
             self._alarm(told)
 
@@ -137,11 +148,12 @@ class VoipFeed:
             live.ear = self._make_ear()
 
     def _transferred(self, told: vo.Transferred) -> None:
-        """What silenced the old line silences the call up to here; from here on the keys of the new agent do."""
+        """Up to here the keys of the old line silence the call, also those that are pressed late; from here on the new
+        agent's do."""
         live = self._live[told.call]
         live.call.saw("transferred", told.at_mono_us)
         if live.line is not self._slots[told.line]:
-            live.call.silences += [end_if_open(s, s.reason, told.at_mono_us) for s in live.line.silences()]
+            self._left.setdefault(live.call.call, []).append((live.line, told.at_mono_us))
             self._move(live, self._slots[told.line])
 
     def _move(self, live: _Live, line: VoipLine) -> None:
@@ -165,6 +177,7 @@ class VoipFeed:
         live = self._live[piece.call]
         if piece.payload is None:
             live.line.not_delivered(live.call, piece)
+            self._panel.lines[live.line.line].would_keep = False
             return
         if live.ear is not None:
             self._listen(live, live.ear, piece)
@@ -201,5 +214,21 @@ class VoipFeed:
                 return
             self._queue.popleft()
             fault = self._panel.stops_capture(line.line)
-            kept = self._recorder.take_piece(waiting.call, line.silences(), fault, waiting.piece)
+            silences = [*line.silences(), *self._silences_left(waiting.call)]
+            kept = self._recorder.take_piece(waiting.call, silences, fault, waiting.piece)
             self._panel.lines[line.line].keeping = kept
+
+    def _silences_left(self, call: Call) -> list[Silence]:
+        """What the lines that this call has left say of the time before it left them."""
+        left = self._left.get(call.call, ())
+        return [
+            Silence(s.reason, s.from_mono_us, until if s.to_mono_us is None else min(s.to_mono_us, until))
+            for line, until in left
+            for s in line.silences()
+            if s.from_mono_us < until
+        ]
+
+    def _show_quiet(self, line: VoipLine) -> None:
+        """Nobody is on the line any more: REC tells nothing of a call that is over."""
+        if not line.busy:
+            self._panel.lines[line.line].would_keep = self._panel.lines[line.line].keeping = False

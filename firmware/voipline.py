@@ -27,7 +27,6 @@ class VoipLine(KeyedLine):
         return list(handler(self, event)) if handler else []
 
     def pass_time(self, now_mono_us: int) -> list[Act]:
-        self.privacy.forget_before(now_mono_us - 3 * self.settings.look_back_us)
         return []
 
     @property
@@ -38,6 +37,8 @@ class VoipLine(KeyedLine):
 
     def started(self, told: vo.CallStarted) -> Call:
         call = self._new_call(told.direction, told.rule.value, told.at_mono_us)
+        if told.direction is Direction.INBOUND:
+            self._interrupted_by_boot = False
         _saw(call, told.evidence, told.at_mono_us)
         return call
 
@@ -54,6 +55,9 @@ class VoipLine(KeyedLine):
             call.caller_id = event
         elif isinstance(event, ev.NoticeMatched):
             self._notice_matched(call, event)
+        elif isinstance(event, ev.OptOutKeyHeard):
+            inbound = call.direction is Direction.INBOUND and call.answered_mono_us is not None
+            return self._opt_out_of([call]) if inbound else []
         else:
             return self.apply(event)
         return []

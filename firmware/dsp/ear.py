@@ -191,7 +191,7 @@ class Ear:
     def _hear_keys(self, x: NDArray[np.float32], listening: Sequence[Listening]) -> list[Event]:
         """Keys while digits may be heard; keyed caller-ID while the line is idle (caller-ID may be heard and digits may
         not): what is keyed in a call is never read. Otherwise the detector gets zeros."""
-        keyed = self._signalling in ("auto", "dtmf")
+        keyed = self._signalling in ("auto", "dtmf") and self._shapes is None
         idle = [keyed and line.caller_id and not line.digits for line in listening]
         allowed = [line.digits or idle[number] for number, line in enumerate(listening)]
         for line in _silenced(self._idle, idle):

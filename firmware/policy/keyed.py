@@ -15,6 +15,9 @@ from firmware.policy.privacy import Privacy
 from firmware.policy.records import Direction
 from firmware.units import US_PER_S
 
+UNDELIVERED_US = 15 * US_PER_S
+"""A codec's own queue holds 10 s that the loop has not seen yet (hw/codec); and some reserve."""
+
 OPT_OUT_AFTER_END_US = 60 * US_PER_S
 """product.md 5: OPT-OUT works until 60 s after on-hook."""
 
@@ -89,6 +92,14 @@ class KeyedLine:
     def silences(self) -> list[Silence]:
         return self.privacy.silences
 
+    def interrupted(self) -> None:
+        """The last boot cut a call of this line off: until the next caller OPT-OUT means that one too."""
+        self._interrupted_by_boot = True
+
+    def judged_before(self, at_mono_us: int) -> None:
+        """Nothing captured earlier can come any more: what silenced only that may be forgotten."""
+        self.privacy.forget_before(at_mono_us - 3 * self.settings.look_back_us - UNDELIVERED_US)
+
     def finished(self, call: Call) -> None:
         """The recorder has written the call's row: only OPT-OUT and KEEP may still reach it."""
         self.calls.remove(call)
@@ -152,29 +163,36 @@ class KeyedLine:
 
     def _opt_out(self, at_mono_us: int) -> list[Act]:
         """Irrevocable for the call that the agent can mean: the one going on, or the one that ended up to 60 s ago."""
-        acts: list[Act] = []
+        reach = self._within_reach(at_mono_us)
         if self._interrupted_by_boot:
-            acts.append(DestroyCall(self.line, None))
-        else:
-            for call in self._within_reach(at_mono_us):
-                if not call.opted_out:
-                    call.opted_out = True
-                    acts.append(DestroyCall(self.line, call.call))
-        if acts and self.busy:
-            acts.append(LatchOptOut(self.line, True))
-        return acts
+            return [DestroyCall(self.line, None), *self._latch()] if reach else []
+        return self._opt_out_of(reach)
+
+    def _opt_out_of(self, calls: Iterable[Call]) -> list[Act]:
+        acts: list[Act] = []
+        for call in calls:
+            if not call.opted_out:
+                call.opted_out = True
+                acts.append(DestroyCall(self.line, call.call))
+        return [*acts, *self._latch()] if acts else []
+
+    def _latch(self) -> list[Act]:
+        return [LatchOptOut(self.line, True)] if self.busy else []
 
     def _within_reach(self, at_mono_us: int) -> list[Call]:
-        ended = self.last.ended_mono_us if self.last is not None else None
-        if ended is not None and at_mono_us - ended <= OPT_OUT_AFTER_END_US and not self._answered():
-            return [self.last] if self.last is not None else []
-        call = self._callers_call()
+        """An outbound or unknown call on the line does not put the caller's call of a moment ago out of reach."""
+        last, call = self.last, self._callers_call()
+        ended = last.ended_mono_us if last is not None else None
+        recent = ended is not None and at_mono_us - ended <= OPT_OUT_AFTER_END_US
+        inbound = call is not None and call.direction is Direction.INBOUND and self._answered()
+        if recent and last is not None and not inbound:
+            return [last] if call is None or not self._answered() else [last, call]
         return [call] if call is not None else []
 
     def _keep(self) -> Iterable[Act]:
         """KEEP means the call going on, else the last one. After OPT-OUT it is refused (the vault tells so)."""
         call = self._callers_call()
-        if call is None or call.answered_mono_us is None:
+        if call is None or call.answered_mono_us is None or call.direction is not Direction.INBOUND:
             call = self.last
         if call is None:
             return ()
@@ -200,7 +218,6 @@ class KeyedLine:
     def _new_call(self, direction: Direction, rule: str, started_mono_us: int) -> Call:
         call = Call(self._next_call(), self.line, direction, rule, started_mono_us)
         self.calls.append(call)
-        self._interrupted_by_boot = False
         return call
 
 

@@ -91,7 +91,6 @@ class Line(KeyedLine):
             self._unanswered()
         if self._dial_since_mono_us is not None and now_mono_us - self._dial_since_mono_us >= DIAL_TONE_CERTAIN_US:
             self._dial_tone_in_call(self._dial_since_mono_us)
-        self.privacy.forget_before(now_mono_us - 3 * self.settings.look_back_us)
         return list(self._notice_due(now_mono_us))
 
     def at_rest(self, now_mono_us: int) -> bool:
@@ -136,7 +135,8 @@ class Line(KeyedLine):
         if self.settings.notice_source is NoticeSource.UPSTREAM:
             call.notice_source = "upstream_claimed"
             if self.settings.upstream_claim_suffices:
-                call.permitted_from_mono_us = at_mono_us
+                # By sound alone nobody listened for keyed digits before the answer was known.
+                call.permitted_from_mono_us = at_mono_us + (0 if self.settings.sense else HEARD_LATE_US)
                 self.phase = Phase.TALKING
 
     def _off_hook_without_ring(self, event: ev.OffHook) -> Iterable[Act]:
@@ -338,6 +338,10 @@ class Line(KeyedLine):
             self.current = None
 
     # ---------------------------------------------------------------------------------------------- helpers
+
+    def _new_call(self, direction: Direction, rule: str, started_mono_us: int) -> Call:
+        self._interrupted_by_boot = False
+        return super()._new_call(direction, rule, started_mono_us)
 
     def _callers_call(self) -> Call | None:
         """The call that the keys mean: during a consult that of the caller who waits."""

@@ -33,11 +33,13 @@ class Privacy:
         self._look_back_us = look_back_us
         self._latching = payment_latching
         self._muted_at_press = False
+        self._key_down = False
         self._digits: deque[int] = deque(maxlen=CARD_DIGITS)
 
     # --------------------------------------------------------------------------------------------- payment
 
     def payment_pressed(self, at_mono_us: int) -> None:
+        self._key_down = True
         self._muted_at_press = self.payment_since_mono_us is not None
         self._mute_for_payment(at_mono_us)
 
@@ -47,12 +49,13 @@ class Privacy:
             self._resume(at_mono_us)
 
     def payment_released(self, at_mono_us: int) -> None:
+        self._key_down = False
         if self._latching:
             self._resume(at_mono_us)
 
     def call_ended(self, at_mono_us: int) -> None:
         """The payment state ends with the call; a latching key that is still down is a level and stays in force."""
-        if not self._latching:
+        if not (self._latching and self._key_down):
             self._resume(at_mono_us)
         self._digits.clear()
 

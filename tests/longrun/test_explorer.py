@@ -6,7 +6,8 @@ from tests.longrun.campaign import explore_until
 from tests.longrun.explore import Tally
 from tests.longrun.years import live_years
 
-STATES = 50_000
+STATES = 12_000
+"""A share of what `python -m tests.longrun` runs: half a minute of one core."""
 SEED = 1
 
 
@@ -45,8 +46,8 @@ def test_every_operation_and_trap_was_cut(tally: Tally) -> None:
         "a memory that does not answer",
     ):
         assert word in cut, word
-    assert tally.nested > 500
-    assert tally.deep > 100
+    assert tally.nested > 100
+    assert tally.deep > 20
 
 
 def test_a_seed_replays_exactly() -> None:
@@ -56,7 +57,7 @@ def test_a_seed_replays_exactly() -> None:
 
 
 def test_a_device_lives_for_months_with_cuts_errors_and_lying_clocks() -> None:
-    life = live_years(0.5, SEED)
+    life = live_years(0.25, SEED)
     assert life.violations == []
-    assert life.days == 182
+    assert life.days == 91
     assert min(life.faults[fault] for fault in ("cut", "disk error", "memory error")) > 0

@@ -326,3 +326,32 @@ def test_an_end_that_is_known_late_leaves_no_sound_past_the_length_of_the_call()
     [closed] = [command for command in bench.writer.commands if isinstance(command, CloseCall)]
     last = max(c.first_sample + c.samples for c in bench.writer.commands if isinstance(c, AppendAudio))
     assert closed.meta.samples == last
+
+
+def test_an_opt_out_never_silences_the_calls_that_follow() -> None:
+    """OPT-OUT in the minute after a call latches the line in the vault; the next call lifts the latch before it
+    opens."""
+    bench = inbound(150)
+    bench.level(40.0, Signal.LOOP, False)
+    bench.press(55.0, Signal.OPT_OUT, for_s=1.2)
+    bench.ring(80.0)
+    bench.level(82.0, Signal.LOOP, True)
+    bench.run_to(110.0)
+    hang_up(bench, 120.0)
+    opened = [i for i, c in enumerate(bench.writer.commands) if isinstance(c, OpenCall) and c.call == 2]
+    lifted = [i for i, c in enumerate(bench.writer.commands) if c == LatchOptOut(0, False)]
+    assert opened
+    assert any(i < opened[0] for i in lifted)
+    assert max(i for i in lifted if i < opened[0]) > bench.writer.commands.index(OptOut(0, 1))
+
+
+def test_a_loop_that_stood_still_forgets_no_silence_before_the_sound_it_covers_is_judged() -> None:
+    bench = inbound(140)
+    bench.press(40.0, Signal.PAYMENT)
+    bench.press(50.0, Signal.PAYMENT, for_s=2.0)
+    bench.run_to(52.5)
+    bench.clock.advance_ms(40_000)
+    bench.loop.step()
+    hang_up(bench, 120.0)
+    assert not bench.kept(ANSWER_S)[samples(30.0) : samples(51.5)].any()
+    assert not bench.loop.panel.faults()

@@ -272,3 +272,24 @@ def test_every_keyed_digit_is_cut_with_a_pad_and_the_mask_holds_once_three_came(
     gaps = [(span.start, span.stop) for span in spans if span.reason is GapReason.KEYED_DIGITS]
     assert gaps[0] == (8000 - 64, 8000 + 560 + 64)
     assert gaps[-1][1] - gaps[-1][0] >= 16_000, "the mask must hold for two seconds"
+
+
+def test_opt_out_after_the_caller_has_gone_means_the_caller_and_not_the_dial_tone() -> None:
+    subject = line()
+    tell(subject, ring(1), off(3), notice(6), tone(30))
+    subject.pass_time(s(32))
+    assert subject.current is not None
+    assert subject.current.direction is Direction.OUTBOUND
+    assert DestroyCall(0, 1) in tell(subject, ev.KeyHeld(0, s(36), ev.Key.OPT_OUT, s(35)))
+
+
+def test_a_suspected_card_ends_with_the_call_although_the_latching_key_was_never_down() -> None:
+    subject = line(payment_latching=True)
+    tell(subject, ring(1), off(3), notice(6), *[digit(20 + i) for i in range(6)], on(40))
+    assert subject.privacy.payment_since_mono_us is None
+
+
+def test_an_opt_out_in_the_morning_does_not_reach_the_call_that_a_power_cut_ended_at_night() -> None:
+    subject = line()
+    tell(subject, ev.OffHookAtBoot(0, 0), on(30))
+    assert tell(subject, ev.KeyHeld(0, s(12 * 3600), ev.Key.OPT_OUT, s(12 * 3600 - 1))) == []
