@@ -53,8 +53,9 @@ def live_years(years: float, seed: int, stop_at_violation: bool = True) -> Life:
     started = time.process_time()
     number = 0
     with quietly():
-        while life.days < years * 365 and not (life.violations and stop_at_violation):
-            days = min(LIFE_DAYS, round(years * 365) - life.days)
+        wanted = round(years * 365)
+        while life.days < wanted and not (life.violations and stop_at_violation):
+            days = min(LIFE_DAYS, wanted - life.days)
             live(f"{seed}/{number}", days, life)
             number += 1
     life.cpu_s = time.process_time() - started
