@@ -15,6 +15,7 @@ BEGAN = time.monotonic()
 
 import numpy as np  # noqa: E402
 
+import firmware  # noqa: E402, F401  first: it tells numpy to start no threads
 from firmware.appliance import Appliance, Attached, Devices, read_site_facts  # noqa: E402
 from firmware.evidence.courier import ThreadCourier  # noqa: E402
 from firmware.policy.events import Edge, Signal  # noqa: E402
