@@ -44,6 +44,8 @@ bench: setup
 # Another seed each time: what was run is kept, and `make figures` adds it up.
 longrun: setup
 	@$(PYTHON) -m tests.longrun --seed $$(date +%s) --states 250000 --years 20 --progress tests/longrun/progress.jsonl
+	@$(PYTHON) -m tests.longrun.fuzz_voip -max_total_time=600
+	@$(PYTHON) -m tests.longrun.fuzz_orders -max_total_time=600
 
 mutate: setup
 	@$(PYTHON) -m tests.longrun.mutants
