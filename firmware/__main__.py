@@ -23,6 +23,7 @@ from firmware.replay import replay
 from firmware.simulate import Nobody, Watcher, play
 from firmware.store.errors import CardFailed, ErasureUnconfirmed, NoRoot, NotProvisioned, VaultError, WrongKind
 from firmware.store.vault import Vault
+from firmware.units import US_PER_S
 from firmware.wiring import Real, Replayed, Simulated, site_of
 from hw.codec import CodecMissing, CodecRefused
 from hw.disk import DirectoryDisk
@@ -36,6 +37,8 @@ OK, INTERNAL, USAGE, SETTINGS, UNPROVISIONED, WRONG_KIND, NO_ROOT, CARD, DEVICE,
 """Exit codes; the README's table is this line."""
 
 SIMULATED_RING_MIB = 64
+FINISH_S = 3.0
+"""Beyond the look-back: how long the last pieces of a call that has ended may take (loop, voipfeed)."""
 RETRY_S = 10.0
 """How often a recorder that cannot start looks again."""
 STEP_S = 0.02
@@ -173,10 +176,19 @@ def _run(given: argparse.Namespace) -> int:
                 appliance.stick_in(stick)
             appliance.step()
             time.sleep(max(0.0, STEP_S - (time.monotonic() - began)))
-        appliance.close()
+        _finish_calls(appliance)
     finally:
         real.close()
     return OK
+
+
+def _finish_calls(appliance: Appliance) -> None:
+    """Told to stop: a call that has just ended still gets its row, once its look-back has passed."""
+    end = time.monotonic() + appliance.look_back_us / US_PER_S + FINISH_S
+    while appliance.loop.finishing and time.monotonic() < end:
+        appliance.step()
+        time.sleep(STEP_S)
+    appliance.close()
 
 
 def _selftest(given: argparse.Namespace) -> int:

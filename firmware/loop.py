@@ -155,6 +155,11 @@ class Loop:
         return self._now_us
 
     @property
+    def finishing(self) -> bool:
+        """A call has ended and its row is not written yet."""
+        return any(call.ended_mono_us is not None for line in self.lines for call in line.calls)
+
+    @property
     def idle(self) -> bool:
         """No call on any line, none that waits to be finished, and nobody who could still mean the last one."""
         return self.voip is None and all(line.at_rest(self._now_us) for line in self._wires.values())
