@@ -1,0 +1,106 @@
+"""The VoIP feed beside real lines and the real recorder: whose keys silence a call that was transferred, and what REC
+shows."""
+
+from itertools import count
+from typing import Any
+
+from firmware.panel import Panel
+from firmware.policy import events as ev
+from firmware.policy.keyed import LineSettings, NoticeSource
+from firmware.policy.records import AudioCodec, Direction, Ended, GapReason, Outcome
+from firmware.recording import Recorder
+from firmware.store.commands import AppendAudio, AppendGap, Command
+from firmware.units import SAMPLE_US, US_PER_S
+from firmware.voip import output as vo
+from firmware.voipfeed import VoipFeed
+from firmware.voipline import VoipLine
+
+RULE = vo.Rule.TRUNK_INVITE_DDI
+LOOK_BACK_S = 10
+
+
+def s(seconds: float) -> int:
+    return round(seconds * US_PER_S)
+
+
+class Silent:
+    """An ear and a wire without anything on them."""
+
+    def hear(self, *heard: Any) -> list[Any]:
+        return []
+
+    def tick(self, now_mono_us: int) -> list[Any]:
+        return []
+
+    def drain(self, packets_max: int) -> list[Any]:
+        return []
+
+    def dropped(self) -> int:
+        return 0
+
+
+class Stage:
+    """Two lines, one call that the first of them answered at 0 s."""
+
+    def __init__(self) -> None:
+        numbers = count(1)
+        settings = LineSettings(voip=True, notice_source=NoticeSource.UPSTREAM, upstream_claim_suffices=True)
+        self.lines = [VoipLine(number, settings, lambda: next(numbers)) for number in range(2)]
+        self.commands: list[Command] = []
+        recorder = Recorder(self.commands.append, lambda mono_us: mono_us // 1000, [True, True])
+        self.panel = Panel(2, 120 * US_PER_S)
+        silent: Any = Silent()
+        slots = dict(enumerate(self.lines))
+        self.feed = VoipFeed(silent, silent, slots, recorder, self.panel, Silent, lambda acts: None)  # type: ignore[arg-type]
+        self.tell(vo.CallStarted(7, 0, s(-1), Direction.INBOUND, RULE, ()))
+        self.tell(vo.CallAnswered(7, 0, s(0), Direction.INBOUND, RULE, ()))
+
+    def tell(self, told: vo.VoipOutput) -> None:
+        self.feed._told(told)
+
+    def talk(self, start_s: float, end_s: float) -> None:
+        for tenth in range(round(start_s * 10), round(end_s * 10)):
+            first = tenth * 800
+            self.tell(vo.MediaPiece(7, 0, first * SAMPLE_US, first, 800, AudioCodec.PCMA, 8000, bytes(1600)))
+            self.feed.step(first * SAMPLE_US + 100_000)
+
+    def kept(self) -> set[int]:
+        """Tenths of a second from the answer of which any sample was handed on."""
+        audio = [command for command in self.commands if isinstance(command, AppendAudio)]
+        return {sample // 800 for c in audio for sample in range(c.first_sample, c.first_sample + c.samples, 80)}
+
+
+def test_a_late_press_by_the_agent_who_transferred_still_reaches_his_own_look_back() -> None:
+    stage = Stage()
+    stage.talk(0, 30)
+    stage.tell(vo.Transferred(7, 1, s(30), 30 * 8000))
+    stage.talk(30, 33)
+    stage.lines[0].apply(ev.KeyPressed(0, s(33), ev.Key.PAYMENT))
+    stage.talk(33, 60)
+    stage.feed.step(s(75))
+    kept = stage.kept()
+    assert not kept & set(range(230, 300)), "from ten seconds before the press to the transfer"
+    assert {229, 300, 400} <= kept, "what came before, and what the new agent speaks, is kept"
+    assert any(isinstance(c, AppendGap) and c.reason is GapReason.PAYMENT for c in stage.commands)
+
+
+def test_the_new_agents_payment_silences_the_call_that_came_to_him() -> None:
+    stage = Stage()
+    stage.talk(0, 30)
+    stage.tell(vo.Transferred(7, 1, s(30), 30 * 8000))
+    stage.talk(30, 50)
+    stage.lines[1].apply(ev.KeyPressed(1, s(50), ev.Key.PAYMENT))
+    stage.talk(50, 60)
+    stage.feed.step(s(75))
+    assert max(stage.kept()) < 400
+
+
+def test_rec_goes_out_when_the_last_caller_hangs_up() -> None:
+    stage = Stage()
+    stage.talk(0, 20)
+    assert stage.panel.lines[0].would_keep
+    assert stage.panel.lines[0].keeping
+    stage.tell(
+        vo.CallEnded(7, 0, s(20), Direction.INBOUND, RULE, Outcome.RECORDED, Ended.ON_HOOK, 160_000, s(-1), s(0))
+    )
+    assert not stage.panel.lines[0].would_keep
