@@ -355,3 +355,18 @@ def test_a_loop_that_stood_still_forgets_no_silence_before_the_sound_it_covers_i
     hang_up(bench, 120.0)
     assert not bench.kept(ANSWER_S)[samples(30.0) : samples(51.5)].any()
     assert not bench.loop.panel.faults()
+
+
+def test_a_call_that_has_just_ended_is_told_to_whoever_stops_the_recorder() -> None:
+    """An orderly stop waits while this is true: a row is written the look-back after its call has ended."""
+    bench = Bench([noise(40)])
+    bench.level(5.0, Signal.LOOP, True)
+    bench.run_to(10.0)
+    assert not bench.loop.finishing, "a call that goes on does not hold up a stop"
+    bench.level(12.0, Signal.LOOP, False)
+    bench.run_to(13.0)
+    assert bench.loop.finishing
+    assert bench.rows() == []
+    bench.run_to(12.0 + LOOK_BACK_S + 3)
+    assert not bench.loop.finishing
+    assert [row.outcome for row in bench.rows()] == [Outcome.UNKNOWN_DIRECTION]
