@@ -163,6 +163,7 @@ class Appliance:
         return Settings(
             lines=line_settings(self.site),
             remind_us=self.site.of("payment", "remind_s") * US_PER_S,
+            unknown_share_max_percent=self.site.of("direction", "unknown_share_max_percent"),
             flash_min_ms=self.site.of("direction", "flash_min_ms"),
             flash_max_ms=self.site.of("direction", "flash_max_ms"),
             notice=None if notice is None else self._devices.read_notice(notice),

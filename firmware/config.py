@@ -85,13 +85,11 @@ SITE_KEYS: dict[str, tuple[Key, ...]] = {
         Key("flash_min_ms", int, 50, "ms", 20, 200),
         Key("flash_max_ms", int, 400, "ms", 100, 1000),
         Key("on_transfer", str, "continue", words=("stop", "continue")),
-        Key("three_way", str, "mute", words=("mute", "notice")),
         Key("unknown_share_max_percent", int, 10, "percent", 1, 100),
     ),
     "tones": (Key("plan", str, "uk", words=("uk", "europe")),),
     "caller_id": (Key("signalling", str, "auto", words=("auto", "v23", "bell", "dtmf")),),
     "voip": (
-        Key("trunk_port", str, "trunk", pattern=r"[a-z0-9._-]{1,15}"),
         Key("ddi_list", list, []),
         Key("peers", list, []),
     ),

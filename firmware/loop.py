@@ -22,6 +22,7 @@ from firmware.policy.keyed import KeyedLine
 from firmware.policy.line import Act, DestroyCall, HoldCall, Line, LineSettings, Phase, PlayNotice, StopNotice
 from firmware.policy.line import LatchOptOut as LatchAct
 from firmware.policy.records import GapReason, Outcome
+from firmware.policy.share import UnknownShare
 from firmware.ports import Block, Clock, Codec, CodecState, PacketSource, Pins, Samples, Watchdog
 from firmware.recording import NoticeUsed, Recorder, played_ms
 from firmware.store.commands import (
@@ -35,7 +36,7 @@ from firmware.store.commands import (
     OptOutDone,
     Report,
 )
-from firmware.units import BLOCK_MS, BLOCK_SAMPLES, US_PER_S
+from firmware.units import BLOCK_MS, BLOCK_SAMPLES, MS_PER_DAY, US_PER_S
 from firmware.voip.trunk import Trunk
 from firmware.voipfeed import MakeEar, VoipFeed
 from firmware.voipline import VoipLine
@@ -93,6 +94,7 @@ class Settings:
 
     lines: tuple[LineSettings, ...]
     remind_us: int = 120 * US_PER_S
+    unknown_share_max_percent: int = 10
     flash_min_ms: int = 50
     flash_max_ms: int = 400
     notice: Samples | None = None
@@ -135,6 +137,7 @@ class Loop:
         self.panel = Panel(len(self.lines), settings.remind_us)
         self.outcomes: Counter[str] = Counter()
         """Ledger rows since the start, by outcome."""
+        self._unknown_share = UnknownShare(settings.unknown_share_max_percent)
         self._playing: dict[int, int] = {}
         self._zero_since: dict[int, int] = {}
         self.set_notice(settings.notice, settings.notice_used)
@@ -186,6 +189,7 @@ class Loop:
             self._judge_due(rig, now if heard_until is None or not rig.behind else heard_until)
         for line in self.lines:
             self._finish_calls(line, now)
+            self.panel.set_fault("CARD_SUSPECTED", line.line, line.privacy.card_suspected)
         for number, line in self._wires.items():
             line.judged_before(self._rig_of[number].lookback.oldest_mono_us(now))
         for report in self._writer.poll():
@@ -362,6 +366,8 @@ class Loop:
                 line.finished(call)
                 self.outcomes[outcome.value] += 1
                 self.panel.set_fault("CALL_NOT_RECORDED", line.line, outcome is Outcome.FAULT)
+                too_many = self._unknown_share.passed(self._utc_ms(call.ended_mono_us) // MS_PER_DAY, outcome)
+                self.panel.set_fault("UNKNOWN_DIRECTION_SHARE", None, too_many)
 
     def _all_judged(self, call: Call, now_us: int) -> bool:
         """The look-back has passed since the end, and no sound of the call still waits or is late."""

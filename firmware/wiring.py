@@ -2,8 +2,10 @@
 nothing."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from firmware import selftest
@@ -23,12 +25,12 @@ from hw.clock import MachineClock, SystemRtc
 from hw.codec import PortAudioCodec
 from hw.disk import DirectoryDisk
 from hw.flac import FlacEncoder
-from hw.gpio import GpioPins
+from hw.gpio import KEYS, GpioPins
 from hw.lockdown import harden
 from hw.netport import NetPort
 from hw.nvmem import FileMemory, NvmemMemory
 from hw.pcap import START_MONO_US, CaptureFile
-from hw.pinmap import DEFAULT_PINS
+from hw.pinmap import DEFAULT_PINS, PinMap
 from hw.remotestick import RemoteStick
 from hw.sim.clock import SimClock, SimRtc
 from hw.sim.paced import PacedPackets
@@ -123,7 +125,8 @@ class Real:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self.refused_hardening = harden()
+        for sentence in harden():
+            print(sentence, file=sys.stderr, flush=True)
         self.clock = MachineClock()
         self.rtc = SystemRtc(machine.of("appliance", "rtc"))
         state = Path(machine.of("appliance", "state"))
@@ -133,7 +136,7 @@ class Real:
         self.watchdog = SystemdWatchdog(self.clock)
         self.has_panel = bool(machine.of("panel", "enabled"))
         lines = sum(len(codec.lines) for codec in machine.codecs)
-        self._pins: Pins = GpioPins(self.clock, DEFAULT_PINS.for_lines(lines)) if self.has_panel else NoPins()
+        self._pins: Pins = GpioPins(self.clock, _pin_map(machine, lines)) if self.has_panel else NoPins()
         self._sticks = Path(machine.of("appliance", "sticks"))
         self._stick: Stick | None = None
 
@@ -241,6 +244,17 @@ class Real:
         if kind == "file":
             return FileMemory(state / "memory", create=True)
         return NvmemMemory(self._machine.of("appliance", "memory_name"), kind)
+
+
+def _pin_map(machine: Machine, lines: int) -> PinMap:
+    """The default wiring, with the polarity of this machine's keys and lamps. Sense inputs are as the front end is
+    built."""
+    keys_low, lamps_low = machine.of("panel", "keys_active_low"), machine.of("panel", "lamps_active_low")
+    pins = DEFAULT_PINS.for_lines(lines)
+    return PinMap(
+        tuple(replace(pin, active_low=keys_low) if pin.signal in KEYS else pin for pin in pins.inputs),
+        tuple(replace(pin, active_low=lamps_low) for pin in pins.outputs),
+    )
 
 
 def _board() -> selftest.BoardFacts:
