@@ -192,9 +192,6 @@ class ErasableMemory(Protocol):
     def zero_slot(self, slot: int) -> None: ...
 
 
-Randomness = "Callable[[int], bytes]"
-
-
 # --------------------------------------------------------------------------------------------------------- stick
 
 

@@ -26,7 +26,6 @@ CLICK_END_S = 7.0
 SILENCE_END_S = 19.0
 """Silence this long is the end by itself: a hold of 15 s with the pauses round it must not split a call."""
 
-TONE_END_WITHIN_S = 6.0
 END_TONES = (Tone.NU, Tone.BUSY, Tone.CONGESTION, Tone.DIAL, Tone.SPECIAL_DIAL)
 VOICE_MIN_S = 0.25
 
@@ -68,7 +67,6 @@ class CallShape:
         self._onset = 0
         self._last_voice = 0
         self._end_click: int | None = None
-        self._tone_onset: int | None = None
 
     # --------------------------------------------------------------------------------------------------- the sounds
 

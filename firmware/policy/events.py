@@ -146,12 +146,6 @@ class KeyHeld(Event):
 
 
 @dataclass(frozen=True)
-class NoticeStarted(Event):
-    line: int
-    at_mono_us: int
-
-
-@dataclass(frozen=True)
 class NoticeFinished(Event):
     """The notice's last sample left the codec at ``at_mono_us``."""
 

@@ -94,7 +94,6 @@ class Dialog:
         self.from_tag = invite.from_tag
         self.initiator = initiator
         self.phase = Phase.PROCEEDING
-        self.began_mono_us = at_mono_us
         self.heard_mono_us = at_mono_us
         self.legs: dict[str, Leg] = {}
         self.chosen = ""
