@@ -170,7 +170,8 @@ def write_factor(root: Path) -> tuple[float, float]:
     return written["ring"] / payload, sum(written.values()) / payload
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Takes no options; ``argv`` is there because every table is called alike."""
     with tempfile.TemporaryDirectory() as folder:
         print("opt-out, press to lamp")
         times, card_ms = opt_out_ms(_new(folder, "opt-out"))

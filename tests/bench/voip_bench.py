@@ -106,11 +106,11 @@ def interfaces(verb: str) -> None:
             subprocess.run(["ip", "link", "del", ours], check=False)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="CPU of the VoIP line under load")
     parser.add_argument("--calls", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
-    wanted = parser.parse_args()
+    wanted = parser.parse_args(argv)
     interfaces("add")
     try:
         result = measure(wanted.calls, wanted.seconds)
