@@ -107,6 +107,10 @@ class FskReceiver:
         first = self._searched
         self._searched += count * SYNC_HOP
         span = self._level.all_lines(first, first + count * SYNC_HOP + SYNC_SPAN)
+        sounding = np.flatnonzero(span.any(axis=1))
+        if len(sounding) == 0:
+            return
+        span = span if len(sounding) == len(span) else span[sounding]
         energy = np.cumsum(span.astype(np.float64) ** 2, axis=1)
         at = np.arange(count) * SYNC_HOP
         half = int(fsk_templates.SYNC_BITS / 2 * fsk_templates.BIT)
@@ -118,23 +122,23 @@ class FskReceiver:
             return
         shares = self._shares(span, lines, places)
         best = shares.max(axis=1) / total[lines, places]
+        templates = shares.argmax(axis=1)
         for i in np.flatnonzero(best > SYNC_SHARE_MIN).tolist():
-            standard = fsk_templates.sync_template(int(np.argmax(shares[i])))[0]
-            self._candidate(int(lines[i]), Sync(float(first + places[i] * SYNC_HOP), float(best[i]), standard))
+            standard = fsk_templates.sync_template(int(templates[i]))[0]
+            sync = Sync(float(first + places[i] * SYNC_HOP), float(best[i]), standard)
+            self._candidate(int(sounding[lines[i]]), sync)
 
     def _marks(self, span: Signal, count: int) -> NDArray[np.float32]:
         """Energy that the first half of the sync word explains (marks and a start bit, the same for all words) at
         every place, [lines, count]: most places fail here."""
-        banks, index = fsk_templates.sync_blocks()
-        starts = fsk_templates.sync_block_starts()
-        out = np.zeros((len(span), count, len(index)), dtype=np.float32)
-        for block in (0, 1):
-            length = len(banks[block])
-            part = span[:, starts[block] : starts[block] + (count - 1) * SYNC_HOP + length]
-            windows = np.lib.stride_tricks.sliding_window_view(part, length, axis=1)[:, ::SYNC_HOP]
-            power = _powers(np.ascontiguousarray(windows).reshape(-1, length), banks[block])
-            out += power.reshape(len(span), count, -1)[:, :, index[:, block]]
-        best: NDArray[np.float32] = out.max(axis=2)
+        bank, step = fsk_templates.sync_half(), fsk_templates.sync_block_starts()[1] // SYNC_HOP
+        length = len(bank)
+        part = span[:, : (count + step - 1) * SYNC_HOP + length]
+        windows = np.lib.stride_tricks.sliding_window_view(part, length, axis=1)[:, ::SYNC_HOP]
+        z = bank.T @ np.ascontiguousarray(windows).reshape(-1, length).T
+        z *= z
+        power = (z[: len(z) // 2] + z[len(z) // 2 :]).reshape(2, -1, len(span), count + step)
+        best: NDArray[np.float32] = (power[0, :, :, :count] + power[1, :, :, step:]).max(axis=0)
         return best
 
     def _shares(self, span: Signal, lines: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -121,9 +121,9 @@ class _Tone:
 
 
 def _quantile(values: NDArray[np.float64], share: float) -> float:
-    """The value below which that share lies; one partition, no interpolation."""
+    """The value below which that share lies; no interpolation."""
     index = min(len(values) - 1, int(share * len(values)))
-    return float(np.partition(values, index)[index])
+    return float(np.sort(values)[index])
 
 
 def _envelope(windows: NDArray[np.float32], demodulator: NDArray[np.complex64], hz: float) -> _Tone:

@@ -1,5 +1,7 @@
 """Linear-phase filters and rolling history, vectorised over lines."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,61 +30,93 @@ def _fast_length(n: int) -> int:
     return 3 * power // 4 if 3 * power // 4 >= n else power
 
 
-class BlockFir:
-    """Streaming FIR over [lines, n]; output sample i belongs to input sample i - ``delay``."""
+class FilterBank:
+    """Several streaming FIRs of one length over the same [lines, n], whose spectrum is computed once; output sample i
+    belongs to input sample i - ``delay``."""
 
-    def __init__(self, lines: int, taps: NDArray[np.float64]) -> None:
-        self._taps = taps.astype(np.float32)
-        self._tail: Signal = np.zeros((lines, len(taps) - 1), dtype=np.float32)
+    def __init__(self, lines: int, taps: Sequence[NDArray[np.float64]]) -> None:
+        self._taps = np.stack([one.astype(np.float32) for one in taps])
+        self._tail: Signal = np.zeros((lines, self._taps.shape[1] - 1), dtype=np.float32)
         self._spectra: dict[int, NDArray[np.complex64]] = {}
-        self.delay = (len(taps) - 1) // 2
+        self.delay = (int(self._taps.shape[1]) - 1) // 2
 
-    def feed(self, x: Signal) -> Signal:
+    def feed(self, x: Signal) -> list[Signal]:
         padded = np.concatenate([self._tail, x], axis=1)
         self._tail = padded[:, x.shape[1] :]
         size = _fast_length(padded.shape[1])
-        spectrum = self._spectra.get(size)
-        if spectrum is None:
+        spectra = self._spectra.get(size)
+        if spectra is None:
             if len(self._spectra) >= 8:
                 self._spectra.clear()
-            spectrum = np.fft.rfft(self._taps, size).astype(np.complex64)
-            self._spectra[size] = spectrum
-        y = np.fft.irfft(np.fft.rfft(padded, size, axis=1) * spectrum, size, axis=1)
-        first = len(self._taps) - 1
-        return y[:, first : first + x.shape[1]].astype(np.float32, copy=False)
+            spectra = np.fft.rfft(self._taps, size, axis=1).astype(np.complex64)
+            self._spectra[size] = spectra
+        heard = np.fft.rfft(padded, size, axis=1)
+        first = self._taps.shape[1] - 1
+        whole = (np.fft.irfft(heard * one, size, axis=1) for one in spectra)
+        return [y[:, first : first + x.shape[1]].astype(np.float32, copy=False) for y in whole]
 
     def reset(self, line: int) -> None:
         self._tail[line] = 0.0
 
 
+class BlockFir:
+    """One such filter."""
+
+    def __init__(self, lines: int, taps: NDArray[np.float64]) -> None:
+        self._bank = FilterBank(lines, [taps])
+        self.delay = self._bank.delay
+
+    def feed(self, x: Signal) -> Signal:
+        return self._bank.feed(x)[0]
+
+    def reset(self, line: int) -> None:
+        self._bank.reset(line)
+
+
 class History:
-    """The last ``capacity`` samples of every line, addressed by stream position."""
+    """The last ``capacity`` samples of every line, addressed by stream position.
+
+    Kept in a buffer of twice that size and moved to its front when it is full: a view is good until the next append."""
 
     def __init__(self, lines: int, capacity: int) -> None:
         self._capacity = capacity
-        self._data: Signal = np.zeros((lines, capacity), dtype=np.float32)
+        self._data: Signal = np.zeros((lines, 2 * capacity), dtype=np.float32)
+        self._filled = self._kept = capacity
         self.end = 0
         """Stream position after the newest sample."""
 
     @property
     def start(self) -> int:
         """Position of the oldest sample kept (may be negative at the beginning: zeros)."""
-        return self.end - int(self._data.shape[1])
+        return self.end - self._kept
 
     def append(self, x: Signal) -> None:
-        """Keeps at least ``capacity`` samples before this block."""
-        self._data = np.concatenate([self._data[:, -self._capacity :], x], axis=1)
-        self.end += x.shape[1]
+        """Keeps ``capacity`` samples before this block."""
+        count = x.shape[1]
+        if self._filled + count > self._data.shape[1]:
+            self._make_room(count)
+        self._data[:, self._filled : self._filled + count] = x
+        self._filled += count
+        self._kept = self._capacity + count
+        self.end += count
+
+    def _make_room(self, count: int) -> None:
+        kept = self._data[:, self._filled - self._capacity : self._filled]
+        if self._capacity + count > self._data.shape[1]:
+            self._data = np.zeros((len(kept), self._capacity + 2 * count), dtype=np.float32)
+        self._data[:, : self._capacity] = kept
+        self._filled = self._capacity
 
     def all_lines(self, first: int, last: int) -> Signal:
         """View [lines, last - first]."""
         assert self.start <= first <= last <= self.end
-        return self._data[:, first - self.start : last - self.start]
+        zero = self.end - self._filled
+        return self._data[:, first - zero : last - zero]
 
     def span(self, line: int, first: int, last: int) -> Signal:
         """View of one line; ``first`` is clamped to what is kept."""
-        first = max(first, self.start)
-        return self._data[line, first - self.start : last - self.start]
+        zero = self.end - self._filled
+        return self._data[line, max(first, self.start) - zero : last - zero]
 
     def reset(self, line: int) -> None:
         self._data[line] = 0.0

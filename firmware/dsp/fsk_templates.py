@@ -171,6 +171,22 @@ def sync_blocks() -> tuple[list[NDArray[np.float32]], NDArray[np.intp]]:
     return banks, np.array(index).T
 
 
+@lru_cache(maxsize=1)
+def sync_half() -> NDArray[np.float32]:
+    """The first two blocks (six marks, a start bit and the first data bit) are the same in all words: one matrix
+    [samples, 4 * pairs * scales], the cosines of the first block and of the second, then their sines."""
+    (first, second, *_), index = sync_blocks()
+    pairs = np.unique(index[:, :2], axis=0)
+    half = first.shape[1] // 2
+    columns = [
+        first[:, pairs[:, 0]],
+        second[:, pairs[:, 1]],
+        first[:, half + pairs[:, 0]],
+        second[:, half + pairs[:, 1]],
+    ]
+    return np.hstack(columns)
+
+
 def sync_template(number: int) -> tuple[str, int]:
     """(standard, first character) of template ``number``."""
     per_pair = len(SYNC_SCALES) * len(SYNC_WORDS)

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.dsp.filters import BlockFir, History, Signal, bandpass_taps
+from firmware.dsp.filters import FilterBank, History, Signal, bandpass_taps
 from firmware.dsp.levels import rms_counts
 from firmware.dsp.tone_plan import CADENCE_SLACK_S, CADENCE_TOLERANCE, TonePlan, ToneSpec
 from firmware.policy.events import Tone
@@ -26,6 +26,10 @@ NARROW_HZ = (310.0, 510.0)
 """-6 dB edges. 350 Hz - 5 % and 450 Hz + 5 % lie inside."""
 
 HIGH_HZ = (1000.0, 3400.0)
+BANDS_HZ = (WIDE_HZ, NARROW_HZ, HIGH_HZ)
+BAND_SECONDS = (2, 1, 1)
+"""A stretch is fitted on its last 2 s of the wide band; of the others only the power is wanted, once."""
+
 TAPS = 129
 HOP = 10 * SAMPLE_RATE_HZ // 1000
 """10 ms."""
@@ -137,18 +141,18 @@ class ToneReceiver:
     def __init__(self, lines: int, plan: TonePlan) -> None:
         self._lines = [_Line() for _ in range(lines)]
         self._plan = plan
-        self._filters = [BlockFir(lines, bandpass_taps(*band, TAPS, 5.65)) for band in (WIDE_HZ, NARROW_HZ, HIGH_HZ)]
-        self._bands = [History(lines, 2 * SAMPLE_RATE_HZ) for _ in self._filters]
+        self._filters = FilterBank(lines, [bandpass_taps(*band, TAPS, 5.65) for band in BANDS_HZ])
+        self._bands = [History(lines, seconds * SAMPLE_RATE_HZ) for seconds in BAND_SECONDS]
         self._hop = 0
-        self.delay = self._filters[0].delay
+        self.delay = self._filters.delay
         self._alternatives = sorted({hz for spec in plan.tones for hz in spec.hz} | {plan.call_waiting_hz})
         self._power_min = rms_counts(LEVEL_MIN_DBM0) ** 2
 
     def feed(self, x: Signal) -> list[ToneFound | ToneGone]:
         """float32 [lines, n] in counts, at most 1 s."""
         assert x.shape[1] <= SAMPLE_RATE_HZ
-        for fir, band in zip(self._filters, self._bands, strict=True):
-            band.append(fir.feed(x))
+        for history, band in zip(self._bands, self._filters.feed(x), strict=True):
+            history.append(band)
         count = (self._bands[0].end - self._hop * HOP) // HOP - SMOOTH_HOPS
         if count <= 0:
             return []
@@ -166,8 +170,9 @@ class ToneReceiver:
         """Mean square over SMOOTH_HOPS from each new hop on, [lines, count]."""
         first = self._hop * HOP
         x = band.all_lines(first, first + (count + SMOOTH_HOPS - 1) * HOP)
-        hops = np.mean(x.reshape(len(x), -1, HOP).astype(np.float64) ** 2, axis=2)
-        out: NDArray[np.float64] = (hops[:, :count] + hops[:, 1 : count + 1]) / SMOOTH_HOPS
+        pieces = x.reshape(len(x), -1, HOP)
+        hops = np.einsum("lhk,lhk->lh", pieces, pieces) / HOP
+        out: NDArray[np.float64] = (hops[:, :count] + hops[:, 1 : count + 1]).astype(np.float64) / SMOOTH_HOPS
         return out
 
     # -------------------------------------------------------------------------------------------------- stretches
