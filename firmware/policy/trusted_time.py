@@ -160,6 +160,8 @@ class TrustedTime:
         """Carry T on to ``mono_us``; ``reading`` is a fresh look at the clock, or None when there was none."""
         powered_ms = (mono_us - self.mono_us) // 1000
         assert powered_ms >= 0
+        if reading is None and powered_ms == 0:
+            return self
         slew_ms = 0 if reading is None else self._slew_ms(reading, powered_ms)
         moved = replace(
             self,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from firmware.store.ciphers import Ciphers
 from firmware.store.errors import Malformed
@@ -30,7 +31,7 @@ class AuditLine:
     raw: bytes
     """Without the newline."""
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
         return digest(self.raw)
 

@@ -217,17 +217,17 @@ class AuditLog:
                 continue
         raise AuditDamaged
 
-    def _segment_lines(self, start: int, links: frozenset[bytes] = frozenset()) -> list[AuditLine]:
+    def _segment_lines(self, start: int, links: frozenset[bytes] = frozenset()) -> tuple[AuditLine, ...]:
         """From the mirror whose last line is the one that the next line continues; else from the longer one."""
         parsed = self._parsed(start)
         matching = [lines for lines in parsed if lines and lines[-1].hash in links]
         return matching[0] if matching else max(parsed, key=len)
 
-    def _parsed(self, start: int) -> list[list[AuditLine]]:
+    def _parsed(self, start: int) -> list[tuple[AuditLine, ...]]:
         return [_parse_segment(image) for image in self._card.read_mirrors(STEM, start % self._size, self._segment)]
 
 
-def _parse_segment(image: bytes) -> list[AuditLine]:
+def _parse_segment(image: bytes) -> tuple[AuditLine, ...]:
     """Lines up to the first that is damaged or does not continue the one before it in this segment."""
     lines: list[AuditLine] = []
     for raw in image.partition(b"\0")[0].split(b"\n")[:-1]:
@@ -239,14 +239,14 @@ def _parse_segment(image: bytes) -> list[AuditLine]:
             lines.pop()
             break
         lines.append(line)
-    return lines
+    return tuple(lines)
 
 
 def read_everything(disk: Disk, identity: Identity) -> list[AuditLine]:
     """All lines on a card, oldest first, without knowing where the log stands: for looking at a card that nobody has
     open. Raises OSError."""
     size = identity.geometry.audit_segment_bytes
-    segments: list[list[AuditLine]] = []
+    segments: list[tuple[AuditLine, ...]] = []
     for number in range(identity.geometry.audit_segments):
         images = [disk.read(f"{STEM}.{mirror}", number * size, size) for mirror in MIRRORS]
         segments.append(max((_parse_segment(image) for image in images), key=len))

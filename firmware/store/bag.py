@@ -55,7 +55,7 @@ class Bag:
 @dataclass(frozen=True)
 class Loaded:
     bag: Bag
-    bodies: list[bytes]
+    bodies: tuple[bytes, ...]
     healed: bool
     missing: bool
     """Fewer entries than the table vouches for, in both mirrors: bit rot beyond the fault model."""
@@ -104,9 +104,9 @@ class Pool:
 
     def _place(self, bag: Bag, contents: Sequence[tuple[Kind, bytes]], random: Callable[[int], bytes]) -> bytes:
         pieces: list[bytes] = []
+        opener = self.opener(bag.row)
         for kind, body in contents:
-            index = len(bag.entries)
-            pieces.append(self._seal(bag.row, index, kind, body, random(NONCE_BYTES)))
+            pieces.append(opener.seal(len(bag.entries), kind, body, random(NONCE_BYTES)))
             note(bag, kind, body)
         assert bag.end <= self.slot_bytes
         assert bag.calls <= CALLS_MAX
@@ -114,11 +114,8 @@ class Pool:
             pieces.append(END_MARK)
         return b"".join(pieces)
 
-    def _seal(self, row: BagRow, index: int, kind: Kind, body: bytes, nonce: bytes) -> bytes:
-        sealed = self._ciphers.seal(row.key, nonce, body, self._aad(row.bag_id, index, kind))
-        entry = struct.pack(">HBB", len(body), kind, 0) + nonce + sealed
-        entry += struct.pack(">I", crc32(entry))
-        return entry + bytes(-len(entry) % ALIGN)
+    def opener(self, row: BagRow) -> "Opener":
+        return Opener(self._ciphers, self._device_id, row.bag_id, row.key)
 
     # ----------------------------------------------------------------------------------------------------- reading
 
@@ -126,70 +123,27 @@ class Pool:
         """From either mirror. Raises VaultError where both are damaged, CardFailed."""
         size = stored_bytes(entry.length)
         for raw in self._card.read_mirrors(STEM, bag.row.bag_id * self.slot_bytes + entry.offset, size):
-            state, _, body = self._judge(bag.row, entry.index, raw, 0)
+            state, _, body = self.opener(bag.row).judge(entry.index, raw, 0)
             if state is State.VALID:
                 return body
         raise VaultError("An entry of a bag is damaged in both copies; the other calls are not affected.")
 
     def load(self, row: BagRow) -> Loaded:
         """Boot: parse both mirrors entry by entry, take whichever is valid, make them equal. Raises CardFailed."""
-        bag = Bag(row)
         images = self._card.read_mirrors(STEM, row.bag_id * self.slot_bytes, self.slot_bytes)
-        bodies: list[bytes] = []
-        while bag.end < self.slot_bytes:
-            found = self._next(bag, images)
-            if found is None:
-                break
-            kind, body = found
-            bodies.append(body)
-            note(bag, kind, body)
-        healed = self._heal(bag, images)
-        return Loaded(bag, bodies, healed, len(bag.entries) < row.entries)
+        parsed = self.opener(row).parse(*images)
+        bag = Bag(row, list(parsed.entries), parsed.end, parsed.calls)
+        healed = self._heal(row, parsed.whole, images)
+        return Loaded(bag, parsed.bodies, healed, len(bag.entries) < row.entries)
 
-    def _next(self, bag: Bag, images: Sequence[bytes]) -> tuple[Kind, bytes] | None:
-        index = len(bag.entries)
-        for image in images:
-            state, kind, body = self._judge(bag.row, index, image, bag.end)
-            if state is State.VALID:
-                return kind, body
-        return None
-
-    def _heal(self, bag: Bag, images: Sequence[bytes]) -> bool:
+    def _heal(self, row: BagRow, whole: bytes, images: Sequence[bytes]) -> bool:
         """Writes the joined image where a mirror differs, end mark included: a torn tail ends here."""
-        joined = b"".join(self._stored(bag, entry, images) for entry in bag.entries)
-        if bag.end < self.slot_bytes:
-            joined += END_MARK
         damaged = False
         for mirror, image in zip(MIRRORS, images, strict=True):
-            if image[: len(joined)] != joined:
+            if not image.startswith(whole):
                 damaged = True
-                self._card.durable(f"{STEM}.{mirror}", bag.row.bag_id * self.slot_bytes, joined)
+                self._card.durable(f"{STEM}.{mirror}", row.bag_id * self.slot_bytes, whole)
         return damaged
-
-    def _stored(self, bag: Bag, entry: Entry, images: Sequence[bytes]) -> bytes:
-        size = entry.length + OVERHEAD_BYTES
-        valid = [x for x in images if self._judge(bag.row, entry.index, x, entry.offset)[0] is State.VALID]
-        return valid[0][entry.offset : entry.offset + size] + bytes(-size % ALIGN)
-
-    def _judge(self, row: BagRow, index: int, image: bytes, at: int) -> tuple[State, Kind, bytes]:
-        nothing = (Kind.OPEN, b"")
-        head = image[at : at + HEADER_BYTES]
-        if not any(image[at : at + ALIGN]):
-            return State.END, *nothing
-        length, number, zero = struct.unpack(">HBB", head[:4])
-        end = at + HEADER_BYTES + length + TAG_BYTES
-        check = image[end : end + 4]
-        if zero or number not in _KINDS or len(check) != 4 or struct.pack(">I", crc32(image[at:end])) != check:
-            return State.BAD, *nothing
-        kind = Kind(number)
-        try:
-            aad = self._aad(row.bag_id, index, kind)
-            return State.VALID, kind, self._ciphers.open(row.key, head[4:], image[at + HEADER_BYTES : end], aad)
-        except BadSeal:
-            return State.STALE, *nothing
-
-    def _aad(self, bag_id: int, index: int, kind: Kind) -> bytes:
-        return bound(BAG, self._device_id, struct.pack(">IIB", bag_id, index, kind))
 
     # ----------------------------------------------------------------------------------------------- free slots
 
@@ -203,7 +157,85 @@ class Pool:
         self._card.zero_mirrors(STEM, slot * self.slot_bytes, self.slot_bytes)
 
 
-_KINDS = frozenset(int(kind) for kind in Kind)
+@dataclass(frozen=True)
+class Parsed:
+    """What the two mirrors of a slot hold together."""
+
+    entries: tuple[Entry, ...]
+    bodies: tuple[bytes, ...]
+    calls: int
+    end: int
+    whole: bytes
+    """As either mirror should read, end mark included."""
+
+
+@dataclass(frozen=True, repr=False)
+class Opener:
+    """Reads the entries of one bag. What it finds depends on these words and the bytes alone, so that the crash
+    explorer may remember it."""
+
+    ciphers: Ciphers
+    device_id: str
+    bag_id: int
+    key: bytes
+
+    def parse(self, first: bytes, second: bytes) -> Parsed:
+        """Both mirrors of the slot, each entry from whichever has it whole."""
+        entries: list[Entry] = []
+        bodies: list[bytes] = []
+        stored: list[bytes] = []
+        end = 0
+        while end < len(first):
+            found = self._valid(len(entries), (first, second), end)
+            if found is None:
+                stored.append(END_MARK)
+                break
+            kind, body, raw = found
+            entries.append(Entry(len(entries), kind, subject(kind, body), end, len(body)))
+            bodies.append(body)
+            stored.append(raw)
+            end += len(raw)
+        calls = sum(entry.kind is Kind.OPEN for entry in entries)
+        return Parsed(tuple(entries), tuple(bodies), calls, end, b"".join(stored))
+
+    def _valid(self, index: int, images: Sequence[bytes], at: int) -> tuple[Kind, bytes, bytes] | None:
+        """The entry's kind, its body and its bytes in the slot."""
+        for image in images:
+            state, kind, body = self.judge(index, image, at)
+            if state is State.VALID:
+                size = len(body) + OVERHEAD_BYTES
+                return kind, body, image[at : at + size] + bytes(-size % ALIGN)
+        return None
+
+    def judge(self, index: int, image: bytes, at: int) -> tuple[State, Kind, bytes]:
+        """What lies at offset ``at``, if it is to be entry ``index``."""
+        nothing = (Kind.OPEN, b"")
+        if not any(image[at : at + ALIGN]):
+            return State.END, *nothing
+        length, number, zero = struct.unpack_from(">HBB", image, at)
+        end = at + HEADER_BYTES + length + TAG_BYTES
+        check = image[end : end + 4]
+        kind = _KINDS.get(number)
+        if zero or kind is None or len(check) != 4 or struct.pack(">I", crc32(image[at:end])) != check:
+            return State.BAD, *nothing
+        nonce, sealed = image[at + 4 : at + HEADER_BYTES], image[at + HEADER_BYTES : end]
+        try:
+            return State.VALID, kind, self.ciphers.open(self.key, nonce, sealed, self.aad(index, kind))
+        except BadSeal:
+            return State.STALE, *nothing
+
+    def seal(self, index: int, kind: Kind, body: bytes, nonce: bytes) -> bytes:
+        """Its bytes in the slot."""
+        entry = struct.pack(">HBB", len(body), kind, 0) + nonce
+        entry += self.ciphers.seal(self.key, nonce, body, self.aad(index, kind))
+        entry += struct.pack(">I", crc32(entry))
+        return entry + bytes(-len(entry) % ALIGN)
+
+    def aad(self, index: int, kind: Kind) -> bytes:
+        return bound(BAG, self.device_id, struct.pack(">IIB", self.bag_id, index, kind))
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 def note(bag: Bag, kind: Kind, body: bytes) -> None:

@@ -19,7 +19,7 @@ FRAME_BYTES_MAX = 128 * 1024
 PIECE_HEADER_BYTES = 22
 FLAG_LAST = 1
 SEQ_MAX = 2**32 - 1
-_MAGIC = b"TCF1"
+MAGIC = b"TCF1"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Sealer:
         salt = self._ciphers.mac(self._salt, struct.pack(">I", self.seq))
         head = struct.pack(
             ">4sHH16sIIQII32s32s",
-            _MAGIC,
+            MAGIC,
             HEADER_BYTES,
             FLAG_LAST if last else 0,
             self.call_id,
@@ -188,7 +188,7 @@ def parse_header(raw: bytes) -> Header:
     if len(raw) < HEADER_BYTES:
         raise Malformed("truncated")
     raw = raw[:HEADER_BYTES]
-    if raw[:4] != _MAGIC:
+    if raw[:4] != MAGIC:
         raise Malformed("magic")
     if struct.unpack(">I", raw[188:])[0] != crc32(raw[:188]):
         raise Malformed("header crc")

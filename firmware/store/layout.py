@@ -29,7 +29,7 @@ def bound(domain: bytes, device_id: str, *parts: bytes) -> bytes:
 
 def prefixed(data: bytes) -> bytes:
     """u16 length, then the bytes."""
-    return struct.pack(">H", len(data)) + data
+    return len(data).to_bytes(2, "big") + data
 
 
 def digest(data: Bytes) -> bytes:

@@ -37,20 +37,22 @@ INTERRUPTED_RULE = "interrupted"
 
 
 @dataclass(frozen=True)
-class _InForce:
+class InForce:
+    """The table that counts, and the bytes of its file."""
+
     table: Table
     used: bytes
-    slot: int
-    other_slot: bytes
 
 
 def open_core(parts: VaultParts, *, simulation: bool) -> Core:
     """Raises NotProvisioned, IdentityDamaged, WrongKind, NoRoot, Rollback, ErasureUnconfirmed, CardFailed, OSError."""
     who = identity.read(parts.disk)
     _check_kind(who, parts, simulation)
-    found = _table_in_force(parts, who)
-    if any(found.other_slot):
-        erasable.zero_confirmed(parts.memory, 1 - found.slot)
+    return recovered(parts, who, _one_root(parts, who))
+
+
+def recovered(parts: VaultParts, who: Identity, found: InForce) -> Core:
+    """Steps 3 to 9. What the erasable memory held beside the root in force is not known any more."""
     core = Core(parts, who, found.table, digest(found.used))
     _heal_table(core, found)
     _load_bags(core)
@@ -69,7 +71,7 @@ def look(parts: VaultParts) -> Core:
     """A vault that nobody has open, to read from: nothing is recovered and nothing is changed. Raises as
     ``open_core``."""
     who = identity.read(parts.disk)
-    found = _table_in_force(parts, who)
+    found, _, _ = _table_in_force(parts, who)
     return Core(parts, who, found.table, digest(found.used))
 
 
@@ -87,7 +89,16 @@ def _check_kind(who: Identity, parts: VaultParts, simulation: bool) -> None:
         )
 
 
-def _table_in_force(parts: VaultParts, who: Identity) -> _InForce:
+def _one_root(parts: VaultParts, who: Identity) -> InForce:
+    """Steps 1 and 2."""
+    found, slot, other = _table_in_force(parts, who)
+    if any(other):
+        erasable.zero_confirmed(parts.memory, 1 - slot)
+    return found
+
+
+def _table_in_force(parts: VaultParts, who: Identity) -> tuple[InForce, int, bytes]:
+    """With the number of its slot, and the bytes of the other one."""
     try:
         memory = parts.memory.read()
     except OSError:
@@ -99,7 +110,7 @@ def _table_in_force(parts: VaultParts, who: Identity) -> _InForce:
             raw = _read(parts, tables.file_of(gen, mirror), tables.FILE_BYTES)
             found = tables.unseal(parts.ciphers, who, raw, gen, root)
             if found is not None and index == gen & 1:
-                return _InForce(found[0], found[1], index, erasable.split(memory)[1 - index])
+                return InForce(*found), index, erasable.split(memory)[1 - index]
     if not valid:
         raise NoRoot("the memory holds no key")
     if all(_claimed_gen(parts, number) < valid[0][0] for number in range(2)):
@@ -121,7 +132,7 @@ def _read(parts: VaultParts, name: str, length: int) -> bytes:
         return bytes(length)
 
 
-def _heal_table(core: Core, found: _InForce) -> None:
+def _heal_table(core: Core, found: InForce) -> None:
     for mirror in MIRRORS:
         name = tables.file_of(found.table.gen, mirror)
         if core.card.try_read(name, 0, len(found.used)) != found.used:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from firmware.store.card import Card
 from firmware.store.errors import Malformed
-from firmware.store.frame import HEADER_BYTES, Header, ciphertext_sound, parse_header
+from firmware.store.frame import HEADER_BYTES, MAGIC, Header, ciphertext_sound, parse_header
 from firmware.store.identity import Geometry
 from firmware.store.layout import BLOCK_BYTES
 
@@ -120,7 +120,7 @@ class Ring:
         head = table_head
         chunks = _Chunks(self, table_head, table_head + self.reserve)
         at = table_head
-        while at < table_head + self.reserve:
+        while (at := chunks.candidate(at)) < chunks.end:
             found = self._frame_at(at, table_head, chunks)
             if found is None or not signed(found.header):
                 at += 1
@@ -148,9 +148,25 @@ class _Chunks:
         self._at = first
         self._data = b""
 
+    def candidate(self, position: int) -> int:
+        """The first block from ``position`` on that starts like a frame: most of the reserve is zeros. ``end``: there
+        is none."""
+        while position < self.end:
+            firsts = self._data[self._start(position, 1) :: BLOCK_BYTES]
+            found = firsts.find(MAGIC[:1])
+            if found >= 0:
+                return position + found
+            position += len(firsts)
+        return self.end
+
     def get(self, position: int, blocks: int) -> bytes:
+        start = self._start(position, blocks)
+        return self._data[start : start + blocks * BLOCK_BYTES]
+
+    def _start(self, position: int, blocks: int) -> int:
+        """Where these blocks lie in the data at hand, read anew where they do not."""
         start = (position - self._at) * BLOCK_BYTES
         if start < 0 or start + blocks * BLOCK_BYTES > len(self._data):
             stop = min(self.end, self._ring.next_zone(position), position + max(SCAN_BLOCKS, blocks))
             self._at, self._data, start = position, self._ring.read(position, stop - position), 0
-        return self._data[start : start + blocks * BLOCK_BYTES]
+        return start

@@ -305,14 +305,15 @@ class Vault:
     def calls(self) -> list[CallEntry]:
         """Retained, closed calls that are not past their limit, oldest first. Judged at what a suspected clock claims,
         too: a call that may be past its limit is not handed out."""
-        entries = [_entry(call) for call in self._core.calls.values() if self._exportable(call)]
+        now = self._core.export_utc_ms()
+        entries = [_entry(call) for call in self._core.calls.values() if self._exportable(call, now)]
         return sorted(entries, key=lambda entry: (entry.opened_utc_ms, entry.call_id))
 
     def sealed(self, call_id: bytes) -> SealedCall:
         """Raises Refused (``not_kept``)."""
         core = self._core
         call = core.calls.get(call_id)
-        if call is None or not self._exportable(call):
+        if call is None or not self._exportable(call, core.export_utc_ms()):
             raise Refused("not_kept")
         open_entry = core.entry_body(call, Kind.OPEN)
         close_entry = core.entry_body(call, Kind.CLOSE)
@@ -326,11 +327,12 @@ class Vault:
                 return
             yield raw
 
-    def _exportable(self, call: Call) -> bool:
+    def _exportable(self, call: Call, now_utc_ms: int) -> bool:
         if call.close is None:
             return False
-        past = retention.limit_utc_ms(call.opened_utc_ms, self._core.table.period) <= self._core.export_utc_ms()
-        return call.hold is not None or not past
+        return call.hold is not None or not retention.is_past_limit(
+            call.opened_utc_ms, now_utc_ms, self._core.table.period
+        )
 
     # --------------------------------------------------------------------------------------------------------- audit
 

@@ -107,7 +107,7 @@ class SimDisk:
     def read(self, name: str, offset: int, length: int) -> bytes:
         self._call("read", name)
         self._check(name, offset, length)
-        first, last = offset // SECTOR_BYTES, (offset + length + SECTOR_BYTES - 1) // SECTOR_BYTES
+        first, last = offset // SECTOR_BYTES, -(-(offset + length) // SECTOR_BYTES)
         if self.on_read is not None:
             self.on_read(name, first, last)
         if length == 0:
@@ -207,9 +207,9 @@ class SimDisk:
         if found is None:
             base = self._base.get(name, _NOTHING)
             found = self._runs[name, first, last] = b"".join([base.get(s, _ZEROS) for s in range(first, last)])
-        differing = [s for s in self._over.get(name, _NOTHING) if first <= s < last]
-        differing += [s for s in self._cached.get(name, _NOTHING) if first <= s < last]
-        differing += [s for file, s in self._shown if file == name and first <= s < last]
+        differing = _within(self._over.get(name), first, last) + _within(self._cached.get(name), first, last)
+        if self._shown:
+            differing += [sector for file, sector in self._shown if file == name and first <= sector < last]
         if not differing:
             return found
         patched = bytearray(found)
@@ -263,6 +263,15 @@ class SimDisk:
                 self._settle((name, sector), versions[-1])
             else:
                 self._shown[name, sector] = versions[-1]
+
+
+def _within(sectors: Mapping[int, object] | None, first: int, last: int) -> list[int]:
+    """Those numbers from ``first`` to before ``last``, looked for in the shorter of the two."""
+    if not sectors:
+        return []
+    if last - first < len(sectors):
+        return [sector for sector in range(first, last) if sector in sectors]
+    return [sector for sector in sectors if first <= sector < last]
 
 
 def sectors_of(offset: int, data: bytes, old: Callable[[int], bytes]) -> list[tuple[int, bytes]]:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from firmware.policy.records import AudioCodec, Direction, LedgerRow, Outcome
 from firmware.policy.retention import limit_utc_ms
@@ -28,7 +29,7 @@ from tests.longrun.inside import (
     ring_at,
     sign_epoch,
 )
-from tests.longrun.memo import Looks
+from tests.longrun.memo import Looks, Rest, WatchedMemory
 from tests.longrun.model import Kept, Pending, Promise
 from tests.longrun.world import DEVICE_ID, World, chain_is_whole, meta_of
 
@@ -75,14 +76,23 @@ class Examiner:
     """Of the operation under examination."""
 
     def examine(
-        self, image: Image, memory: bytes, promise: Promise, registry: Registry, salt: str, looks: Looks | None = None
+        self,
+        image: Image,
+        memory: bytes,
+        promise: Promise,
+        registry: Registry,
+        salt: str,
+        looks: Looks | None = None,
+        rest: Rest | None = None,
     ) -> Examined:
-        """Boot, then compare with the promise. The run is a function of the image, the memory and ``salt``."""
+        """Boot, then compare with the promise. The run is a function of the image, the memory and ``salt``. Raises
+        SeenBefore where ``rest`` knows how it goes on."""
         disk = SimDisk(image)
         disk.on_read = looks
-        found = Examined(
-            [], disk, SimMemory(memory, self.world.site.memory_kind), registry.child(), _clock(promise, self.off_ms)
-        )
+        watched = WatchedMemory(memory, self.world.site.memory_kind)
+        if rest is not None:
+            watched.one_root = lambda table, drawn: rest.begins(disk, watched, table, drawn)
+        found = Examined([], disk, watched, registry.child(), _clock(promise, self.off_ms))
         found.calm = self.calm
         found.memory.history = disk.history  # type: ignore[assignment]
         with self.history_of(found):
@@ -289,14 +299,7 @@ class Opened:
     """Which calls an attacker opens: the closure over the registry from one content of the erasable memory."""
 
     def __init__(self, registry: Registry, memory: bytes) -> None:
-        self._deks: set[bytes] = set()
-        self._metas: set[bytes] = set()
-        for info in registry.opened(memory):
-            call_id = call_id_of(info)
-            if info.startswith(DEK_DOMAIN):
-                self._deks.add(call_id)
-            else:
-                self._metas.add(call_id)
+        self._deks, self._metas = _calls_of(registry.opened(memory))
 
     def dek_of(self, call_id: bytes) -> bool:
         return call_id in self._deks
@@ -306,7 +309,14 @@ class Opened:
 
     @property
     def calls(self) -> frozenset[bytes]:
-        return frozenset(self._deks)
+        return self._deks
+
+
+@lru_cache(maxsize=1 << 10)
+def _calls_of(infos: frozenset[bytes]) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Whose DEK is open, and whose text."""
+    deks = frozenset(call_id_of(info) for info in infos if info.startswith(DEK_DOMAIN))
+    return deks, frozenset(call_id_of(info) for info in infos if not info.startswith(DEK_DOMAIN))
 
 
 def call_id_of(info: bytes) -> bytes:

@@ -15,7 +15,7 @@ from firmware.units import MS_PER_DAY
 from hw.sim.disk import Image, SimDisk, Write
 from tests.longrun.examine import MIRRORED, Calm, Examined, Examiner, Opened, judge, spoil
 from tests.longrun.images import Crash, Trace
-from tests.longrun.memo import Looks, Memo, sectors_by_file
+from tests.longrun.memo import Looks, Memo, Rest, SeenBefore, root_of, sectors_by_file
 from tests.longrun.model import Promise
 from tests.longrun.world import NUMBER, PCM_MARK, World, one_fate_each
 
@@ -39,6 +39,8 @@ class Tally:
     """Distinct crash images judged, nested ones included."""
     boots: int = 0
     """Recoveries really run; the others were proved equal to one of these."""
+    joined: int = 0
+    """Recoveries run until they came to a point from which another one had gone on."""
     nested: int = 0
     deep: int = 0
     operations: Counter[str] = field(default_factory=Counter)
@@ -86,7 +88,7 @@ class Explorer:
         for crash in crashes:
             padded = _padded(crash, len(trace.keys))
             self.tally.states += 1
-            if not memo.known(padded):
+            if not memo.known(root_of(padded), padded):
                 self._run(name, trace, padded, memo, sectors)
         if not self.world.disk.unsynced():
             if self.world.powered:
@@ -132,13 +134,18 @@ class Explorer:
         assert isinstance(promise, Promise)
         looks = Looks(sectors)
         salt = f"recovery-{self._operation}"
-        image = trace.image(crash)
-        found = self._examiner.examine(image, crash.memory, promise, self.world.registry, salt, looks)
+        image, rest = trace.image(crash), Rest(memo, crash, sectors)
+        try:
+            found = self._examiner.examine(image, crash.memory, promise, self.world.registry, salt, looks, rest)
+        except SeenBefore:
+            self.tally.joined += 1
+            return
         self.tally.boots += 1
         self._report(name, crash, found)
         if self.effort.deep_every == 1 and found.vault is not None:
             self._deepen(name, crash, found, promise, salt, None)
-        memo.add(crash, looks.order)
+        memo.add(root_of(crash), crash, looks.then(rest.looks))
+        rest.ended()
         self._run_count += 1
         if self._run_count % self.effort.nested_every == 0:
             self._nest(name, image, crash.memory, found, promise, 1, salt)

@@ -100,7 +100,7 @@ def _flip_entries(world: World, found: Flips, rng: random.Random, share: float, 
 
 
 def _entry_taken(pool: Pool, row: BagRow, index: int, raw: bytes) -> bool:
-    return pool._judge(row, index, raw, 0)[0] is State.VALID
+    return pool.opener(row).judge(index, raw, 0)[0] is State.VALID
 
 
 def _flip_frames(world: World, found: Flips, rng: random.Random, share: float, written: Sequence[bytes]) -> None:

@@ -10,11 +10,14 @@ The registry also refuses a nonce that is used twice with different text (I13).
 """
 
 import hmac
-import random as pseudo
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b, sha256
+
+import numpy as np
+from numpy.typing import NDArray
 
 from firmware.store.ciphers import Bytes, RealCiphers
 from firmware.store.errors import BadSeal
@@ -22,6 +25,7 @@ from firmware.store.errors import BadSeal
 TOKEN_BYTES_MIN = 16
 PREFIX_BYTES = 8
 ROOT_BYTES = 24
+FEW_TOKENS = 12
 
 
 class NonceReused(AssertionError):
@@ -46,19 +50,33 @@ class Sealed:
     info: bytes
 
 
-@dataclass
+@dataclass(frozen=True)
+class Reach:
+    """What a closure found: every secret, and the infos of every HPKE ciphertext among them."""
+
+    secrets: frozenset[bytes] = frozenset()
+    infos: frozenset[bytes] = frozenset()
+
+
 class Registry:
     """Everything computed in one history; a crash forks it (``child``), so that timelines do not mix."""
 
-    parent: "Registry | None" = None
-    derived: dict[bytes, list[bytes]] = field(default_factory=dict)
-    records: dict[bytes, list[Record]] = field(default_factory=dict)
-    hpke: dict[bytes, Sealed] = field(default_factory=dict)
-    nonces: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
-    tokens: dict[bytes, list[bytes]] = field(default_factory=dict)
-    """By their first bytes, so that a text is searched for all of them at once."""
-    purposes: dict[bytes, bytes] = field(default_factory=dict)
-    seeds: dict[bytes, bytes] = field(default_factory=dict)
+    def __init__(self, parent: "Registry | None" = None) -> None:
+        self.parent = parent
+        self.derived: dict[bytes, list[bytes]] = {}
+        self.records: dict[bytes, list[Record]] = {}
+        self.hpke: dict[bytes, Sealed] = {}
+        self.nonces: dict[tuple[bytes, bytes], bytes] = {}
+        self.tokens: dict[bytes, list[bytes]] = {}
+        """By their first bytes, so that a text is searched for all of them at once."""
+        self._starts: NDArray[np.bool_] | None = None
+        """Which pairs of bytes begin a token."""
+        self.purposes: dict[bytes, bytes] = {}
+        self.seeds: dict[bytes, bytes] = {}
+        self._changes = 0
+        self._remembered_at = -1
+        self._reaches: dict[bytes, Reach] = {}
+        self._sources: frozenset[bytes] = frozenset()
 
     def child(self) -> "Registry":
         return Registry(self)
@@ -69,16 +87,42 @@ class Registry:
             yield at
             at = at.parent
 
+    # ------------------------------------------------------------------------------------------------ what happened
+
     def add_seal(self, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes) -> None:
         self.check_nonce(key, nonce, sha256(len(aad).to_bytes(8, "big") + aad + plaintext).digest())
         self.records.setdefault(key, []).append(Record(key, plaintext))
+        self._changes += 1
+
+    def add_derived(self, secret: bytes, out: bytes) -> None:
+        outs = self.derived.setdefault(secret, [])
+        if out not in outs:
+            outs += [out, out[:ROOT_BYTES]]
+            self._changes += 1
+
+    def add_hpke(self, sealed: Sealed) -> None:
+        self.check_purpose(sealed.secret, sealed.info)
+        self.hpke[sealed.sealed] = sealed
+        self._changes += 1
+        self.add_token(sealed.sealed)
+
+    def add_token(self, token: bytes) -> None:
+        self.tokens.setdefault(token[:PREFIX_BYTES], []).append(token)
+        self._starts = None
 
     def check_nonce(self, key: bytes, nonce: bytes, text: bytes) -> None:
-        for registry in self.line():
-            used = registry.nonces.get((key, nonce))
-            if used is not None and used != text:
-                raise NonceReused("I13: one key and nonce, two texts")
+        used = self._nonce_use((key, nonce))
+        if used is not None and used != text:
+            raise NonceReused("I13: one key and nonce, two texts")
         self.nonces[key, nonce] = text
+
+    def _nonce_use(self, pair: tuple[bytes, bytes]) -> bytes | None:
+        at: Registry | None = self
+        while at is not None:
+            if pair in at.nonces:
+                return at.nonces[pair]
+            at = at.parent
+        return None
 
     def plain_secrets(self) -> Iterator[bytes]:
         """Every draw that may be a root or a key."""
@@ -102,26 +146,48 @@ class Registry:
     def opened(self, memory: bytes) -> frozenset[bytes]:
         """The infos of every HPKE ciphertext that this memory leads to, by any derivation: the custodian's key opens
         them all, and what they hold leads to nothing but its own call."""
-        line = list(self.line())
-        known: set[bytes] = set()
-        todo = [memory[at : at + size] for size in (ROOT_BYTES, 32) for at in range(len(memory) - size + 1)]
+        windows = {memory[at : at + size] for size in (ROOT_BYTES, 32) for at in range(len(memory) - size + 1)}
+        return self._closure(windows & self._all_sources()).infos
+
+    def _closure(self, starts: Iterable[bytes]) -> Reach:
+        """Earlier registries remember what each secret of theirs leads to; only this one's own steps are walked."""
+        secrets: set[bytes] = set()
         infos: set[bytes] = set()
+        todo = list(starts)
         while todo:
             secret = todo.pop()
-            if secret in known:
+            if secret in secrets:
                 continue
-            known.add(secret)
-            for registry in line:
-                if secret in registry.hpke:
-                    infos.add(registry.hpke[secret].info)
-                    break
-                todo += registry.derived.get(secret, ())
-                for record in registry.records.get(secret, ()):
-                    todo += self._inside(record)
-        return frozenset(infos)
+            earlier = Reach(frozenset((secret,))) if self.parent is None else self.parent._reach(secret)
+            fresh = earlier.secrets - secrets
+            secrets |= fresh
+            infos |= earlier.infos
+            for known in fresh:
+                if known in self.hpke:
+                    infos.add(self.hpke[known].info)
+                else:
+                    todo += self.derived.get(known, ())
+                    for record in self.records.get(known, ()):
+                        todo += self._inside(record)
+        return Reach(frozenset(secrets), frozenset(infos))
 
-    def add_token(self, token: bytes) -> None:
-        self.tokens.setdefault(token[:PREFIX_BYTES], []).append(token)
+    def _reach(self, secret: bytes) -> Reach:
+        if secret not in self._all_sources():
+            return Reach(frozenset((secret,)))
+        found = self._reaches.get(secret)
+        if found is None:
+            found = self._reaches[secret] = self._closure((secret,))
+        return found
+
+    def _all_sources(self) -> frozenset[bytes]:
+        """Everything that leads anywhere, in this registry and the earlier ones."""
+        changes = sum(registry._changes for registry in self.line())
+        if changes != self._remembered_at:
+            earlier = frozenset[bytes]() if self.parent is None else self.parent._all_sources()
+            self._sources = earlier.union(self.derived, self.records, self.hpke)
+            self._reaches = {}
+            self._remembered_at = changes
+        return self._sources
 
     def _inside(self, record: Record) -> frozenset[bytes]:
         """Secrets in a plaintext. A token drawn later cannot be in it, so the answer never changes."""
@@ -132,15 +198,21 @@ class Registry:
             record.tokens = frozenset(found)
         return record.tokens
 
-    def tokens_in(self, text: bytes) -> Iterator[bytes]:
-        tokens = self.tokens
-        if len(tokens) * 3 < len(text):
-            yield from (token for found in tokens.values() for token in found if token in text)
-            return
-        for at in range(len(text) - PREFIX_BYTES + 1):
-            prefix = text[at : at + PREFIX_BYTES]
-            if prefix in tokens:
-                yield from (token for token in tokens[prefix] if text.startswith(token, at))
+    def tokens_in(self, text: bytes) -> list[bytes]:
+        """Of this registry alone: few tokens are looked for one by one, many by their first two bytes at all places
+        at once."""
+        if len(self.tokens) <= FEW_TOKENS:
+            return [token for found in self.tokens.values() for token in found if token in text]
+        if self._starts is None:
+            self._starts = np.zeros(1 << 16, np.bool_)
+            self._starts[[int.from_bytes(prefix[:2], sys.byteorder) for prefix in self.tokens]] = True
+        pairs = np.ndarray((max(len(text) - 1, 0),), np.uint16, text, strides=(1,))
+        found: list[bytes] = []
+        for at in np.flatnonzero(self._starts[pairs]).tolist():
+            found += [
+                token for token in self.tokens.get(text[at : at + PREFIX_BYTES], ()) if text.startswith(token, at)
+            ]
+        return found
 
 
 class IdealCiphers:
@@ -185,9 +257,7 @@ class IdealCiphers:
     def hpke_seal(self, suite: int, public_key: bytes, plaintext: Bytes, info: bytes) -> bytes:
         enc = blake2b(public_key + info, key=bytes(plaintext)[:32], digest_size=32).digest()
         sealed = enc + self._real.seal(_public(enc + public_key), bytes(12), plaintext, info)
-        self.registry.check_purpose(bytes(plaintext), info)
-        self.registry.hpke[sealed] = Sealed(sealed, bytes(plaintext), info)
-        self.registry.add_token(sealed)
+        self.registry.add_hpke(Sealed(sealed, bytes(plaintext), info))
         return sealed
 
     def hpke_open(self, suite: int, private_key: bytes, sealed: bytes, info: bytes) -> bytes:
@@ -196,9 +266,7 @@ class IdealCiphers:
         return self._real.open(_public(sealed[:32] + _public(private_key)), bytes(12), sealed[32:], info)
 
     def _derive(self, secret: bytes, out: bytes) -> bytes:
-        outs = self.registry.derived.setdefault(secret, [])
-        if out not in outs:
-            outs += [out, out[:ROOT_BYTES]]
+        self.registry.add_derived(secret, out)
         return out
 
 
@@ -216,11 +284,14 @@ class Dice:
     """The injected randomness: replayable by its seed, every draw that may be a secret entered into the registry."""
 
     def __init__(self, seed: str, ciphers: IdealCiphers) -> None:
-        self._rng = pseudo.Random(seed)
+        self._key = blake2b(seed.encode("utf-8"), digest_size=32).digest()
+        self.drawn = 0
         self._ciphers = ciphers
 
     def __call__(self, count: int) -> bytes:
-        drawn = self._rng.randbytes(count)
+        assert count <= 64
+        self.drawn += 1
+        drawn = blake2b(self.drawn.to_bytes(8, "big"), key=self._key, digest_size=count).digest()
         if count >= TOKEN_BYTES_MIN:
             self._ciphers.registry.add_token(drawn)
         return drawn

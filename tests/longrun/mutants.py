@@ -92,7 +92,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _one(
         "recovery does not zero the other slot",
         "store.recover",
-        "if any(found.other_slot):",
+        "if any(other):",
         "if False:",
         "opt-outs",
         equivalent="each boot ends in a ROTATE that overwrites that slot",
@@ -100,8 +100,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _one(
         "recovery zeroes only a valid other slot",
         "store.recover",
-        "if any(found.other_slot):",
-        "if erasable.decode_slot(found.other_slot) is not None:",
+        "if any(other):",
+        "if erasable.decode_slot(other) is not None:",
         "opt-outs",
         equivalent="each boot ends in a ROTATE that overwrites that slot",
     ),

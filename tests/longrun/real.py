@@ -32,9 +32,7 @@ class RecordedCiphers(IdealCiphers):
 
     def hpke_seal(self, suite: int, public_key: bytes, plaintext: Bytes, info: bytes) -> bytes:
         sealed = self._real.hpke_seal(suite, public_key, plaintext, info)
-        self.registry.check_purpose(bytes(plaintext), info)
-        self.registry.hpke[sealed] = Sealed(sealed, bytes(plaintext), info)
-        self.registry.add_token(sealed)
+        self.registry.add_hpke(Sealed(sealed, bytes(plaintext), info))
         return sealed
 
     def hpke_open(self, suite: int, private_key: bytes, sealed: bytes, info: bytes) -> bytes:

@@ -59,8 +59,8 @@ def test_a_slot_is_torn_at_every_byte() -> None:
 def _violations(monkeypatch: pytest.MonkeyPatch, *, memo: bool) -> tuple[set[str], int]:
     """With a known bug: the new table is not synced."""
     if not memo:
-        monkeypatch.setattr(Memo, "known", lambda self, crash: False)
-        monkeypatch.setattr(Memo, "add", lambda self, crash, looks: None)
+        monkeypatch.setattr(Memo, "known", lambda self, root, crash: False)
+        monkeypatch.setattr(Memo, "add", lambda self, root, crash, looks: None)
     monkeypatch.setattr(SimDisk, "sync", _sync_all_but_tables)
     world = World("memo")
     explorer = Explorer(world, Effort(subsets_max=8, nested_every=10**9, deep_every=10**9), "memo")

@@ -90,7 +90,7 @@ def test_a_bag_filled_to_its_last_byte_loads_again() -> None:
     pool.append(bag, [(Kind.META, bytes(2012))], bytes)
     assert pool.room(bag) == 0
     loaded = pool.load(bag.row)
-    assert loaded.bodies == [bytes(2012)] * 2
+    assert loaded.bodies == (bytes(2012),) * 2
     assert not loaded.healed
 
 

@@ -147,14 +147,14 @@ def test_every_flipped_byte_of_a_bag_entry_is_noticed() -> None:
         flipped = slot[:at] + bytes([slot[at] ^ 0x10]) + slot[at + 1 :]
         loaded = pool(flipped).load(bag_row())
         assert loaded.missing
-        assert loaded.bodies == []
+        assert loaded.bodies == ()
 
 
 def test_a_stale_tail_under_another_key_is_no_entry() -> None:
     slot = raw("bag", "slot")
     stale = BagRow(bag_row().bag_id, BagType.HOLD, 0, bytes(32), 0)
     loaded = pool(slot).load(stale)
-    assert loaded.bodies == []
+    assert loaded.bodies == ()
     assert not loaded.missing
 
 
