@@ -23,7 +23,7 @@ from firmware.replay import replay
 from firmware.simulate import Nobody, Watcher, play
 from firmware.store.errors import CardFailed, ErasureUnconfirmed, NoRoot, NotProvisioned, VaultError, WrongKind
 from firmware.store.vault import Vault
-from firmware.units import US_PER_S
+from firmware.units import MS_PER_S, STEP_MS, US_PER_S
 from firmware.wiring import Real, Replayed, Simulated, site_of
 from hw.codec import CodecMissing, CodecRefused
 from hw.disk import DirectoryDisk
@@ -41,7 +41,7 @@ FINISH_S = 3.0
 """Beyond the look-back: how long the last pieces of a call that has ended may take (loop, voipfeed)."""
 RETRY_S = 10.0
 """How often a recorder that cannot start looks again."""
-STEP_S = 0.02
+STEP_S = STEP_MS / MS_PER_S
 """How often the loop of a real appliance comes round: a press lights its lamp within 20 ms."""
 
 

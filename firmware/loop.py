@@ -1,6 +1,6 @@
 """The loop: one step is the whole walk of a block, top to bottom. Everything else is called from here.
 
-keys and line sense → codec blocks → the ear → the lines → blocks that waited out the look-back → the gate → the
+keys and line sense → codec blocks → the ear → the lines → portions that waited out the look-back → the gate → the
 vault's queue → lamps. The loop never waits: not for the card (the writer has its own thread), not for the stick, not
 for a sound device.
 """
@@ -125,6 +125,7 @@ class Loop:
         self._utc_ms_now = utc_ms
         self._told = told
         self._now_us = clock.mono_us()
+        self._followed_us = self._now_us - BLOCK_MS * 1000
         calls = count(1)
         self._look_back_us = max(line.look_back_us for line in settings.lines)
         self._wires = {i: Line(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines) if not line.voip}
@@ -170,17 +171,25 @@ class Loop:
     # ---------------------------------------------------------------------------------------- the walk
 
     def step(self) -> None:
+        """Keys, sound and lamps at every step; the rest of the walk when one of them moved, or 100 ms have passed."""
         now = self._now_us = self._clock.mono_us()
-        for event in self._inputs.sample(self._pins.read(), now):
+        events = self._inputs.sample(self._pins.read(), now)
+        for event in events:
             self._tell(event)
-        for rig in self._rigs:
-            self._watch(rig, now)
-            blocks = rig.codec.drain(BLOCKS_PER_STEP_MAX)
-            rig.behind = len(blocks) == BLOCKS_PER_STEP_MAX
-            for block in blocks:
-                self._hear(rig, block)
+        heard = [self._hear_out(rig, now) for rig in self._rigs]
         if self.voip is not None:
             self.voip.step(now)
+        reports = self._writer.poll()
+        for report in reports:
+            self._report(report)
+        if events or any(heard) or reports or now - self._followed_us >= BLOCK_MS * 1000:
+            self._follow(now)
+        self._pins.show(*self.panel.show(now))
+        self._watchdog.kick()
+
+    def _follow(self, now: int) -> None:
+        """What time and the events of this step lead to, down to the vault's queue and the lamps."""
+        self._followed_us = now
         self._follow_notices()
         for line in self.lines:
             self._carry_out(line.pass_time(now))
@@ -192,13 +201,18 @@ class Loop:
             self.panel.set_fault("CARD_SUSPECTED", line.line, line.privacy.card_suspected)
         for number, line in self._wires.items():
             line.judged_before(self._rig_of[number].lookback.oldest_mono_us(now))
-        for report in self._writer.poll():
-            self._report(report)
-        lamps, sounder = self.panel.show(self.lines, now)
-        self._pins.show(lamps, sounder)
-        self._watchdog.kick()
+        self.panel.follow(self.lines, now)
 
     # ------------------------------------------------------------------------------------ what is heard
+
+    def _hear_out(self, rig: Rig, now: int) -> bool:
+        """Everything that the codec has by now, in the limits of one step. Returns whether there was anything."""
+        self._watch(rig, now)
+        blocks = rig.codec.drain(BLOCKS_PER_STEP_MAX)
+        rig.behind = len(blocks) == BLOCKS_PER_STEP_MAX
+        for block in blocks:
+            self._hear(rig, block)
+        return bool(blocks)
 
     def _hear(self, rig: Rig, block: Block) -> None:
         rig.delivered_until_mono_us = block.captured_mono_us + BLOCK_MS * 1000

@@ -1,14 +1,14 @@
 """The state of keys' lamps, faults and the sounder, per line: fed by the loop with what was measured, shown by
 patterns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from firmware.policy import events as ev
 from firmware.policy.events import Key, Lamp
 from firmware.policy.faults import TABLE, Pattern
 from firmware.policy.keyed import KeyedLine
-from firmware.policy.lamps import LinePanel, Reminder, lit, patterns
+from firmware.policy.lamps import BLINK_US, LinePanel, Reminder, lit, patterns
 from firmware.units import US_PER_S
 
 AFTER_END_US = 10 * US_PER_S
@@ -39,19 +39,34 @@ class Panel:
         self.stick = Pattern.OFF
         self._reminder = Reminder(remind_us)
         self._faults: set[tuple[str, int | None]] = set()
+        self._faults_of: dict[int | None, frozenset[str]] = {}
+        """What ``faults`` has answered since the last change."""
+        self._measured: dict[int, tuple[LinePanel, frozenset[str], Pattern]] = {}
+        """What the patterns of each line were made from."""
+        self._patterns: dict[tuple[int, Lamp], Pattern] = {}
+        self._sounder = False
+        self._shown: dict[tuple[int, Lamp], bool] = {}
+        self._shown_phase: int | None = None
 
     # ------------------------------------------------------------------------------------------- faults
 
     def set_fault(self, code: str, line: int | None, active: bool) -> None:
         assert code in TABLE, code
+        if active == ((code, line) in self._faults):
+            return
+        self._faults_of.clear()
         if active:
             self._faults.add((code, line))
         else:
-            self._faults.discard((code, line))
+            self._faults.remove((code, line))
 
     def faults(self, line: int | None = None) -> frozenset[str]:
         """Codes active for this line or for the whole appliance; every one where ``line`` is None."""
-        return frozenset(code for code, where in self._faults if line is None or where in (None, line))
+        known = self._faults_of.get(line)
+        if known is None:
+            known = frozenset(code for code, where in self._faults if line is None or where in (None, line))
+            self._faults_of[line] = known
+        return known
 
     def active(self) -> set[tuple[str, int | None]]:
         """(code, line or None) of everything in force."""
@@ -84,9 +99,9 @@ class Panel:
 
     # --------------------------------------------------------------------------------------------- show
 
-    def show(self, lines: Sequence[KeyedLine], now_us: int) -> tuple[dict[tuple[int, Lamp], bool], bool]:
-        lamps: dict[tuple[int, Lamp], bool] = {}
-        sounder = False
+    def follow(self, lines: Sequence[KeyedLine], now_us: int) -> None:
+        """Patterns and sounder from what is measured now."""
+        self._sounder = False
         for line in lines:
             state = self.lines[line.line]
             self._expire(state, line, now_us)
@@ -99,15 +114,25 @@ class Panel:
                 opt_out=state.opt_out,
                 keep=state.keep,
             )
-            for lamp, pattern in patterns(shown, self.faults(line.line), self.stick).items():
-                lamps[line.line, lamp] = lit(pattern, now_us)
-            sounder |= line.busy and self._reminder.sounds(payment, now_us)
-        return lamps, sounder
+            measured = shown, self.faults(line.line), self.stick
+            if measured != self._measured.get(line.line):
+                self._measured[line.line], self._shown_phase = measured, None
+                for lamp, pattern in patterns(*measured).items():
+                    self._patterns[line.line, lamp] = pattern
+            self._sounder |= payment is not None and line.busy and self._reminder.sounds(payment, now_us)
+
+    def show(self, now_us: int) -> tuple[Mapping[tuple[int, Lamp], bool], bool]:
+        """Lamps as they are lit now, and the sounder."""
+        phase = now_us // BLINK_US
+        if phase != self._shown_phase:
+            self._shown_phase = phase
+            self._shown = {lamp: lit(pattern, now_us) for lamp, pattern in self._patterns.items()}
+        return self._shown, self._sounder
 
     def _expire(self, state: LineLamps, line: KeyedLine, now_us: int) -> None:
-        if line.busy and state.opt_out is Pattern.STEADY:
+        if state.opt_out is Pattern.STEADY and line.busy:
             state.opt_out_until = now_us + AFTER_END_US
-        if line.busy and state.keep is Pattern.STEADY:
+        if state.keep is Pattern.STEADY and line.busy:
             state.keep_until = now_us + AFTER_END_US
         if state.opt_out_until is not None and now_us >= state.opt_out_until:
             state.opt_out, state.opt_out_until = Pattern.OFF, None

@@ -18,6 +18,12 @@ BLOCK_MS = 100
 """Length of a captured block. 100 ms frames were exact in 12 of 12 captures under load, 20 ms in 2 of 7 (measured)."""
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ * BLOCK_MS // 1000
+STEP_MS = 50
+"""The recorder's step: a lamp answers a key within it. What a key means counts from its edge, whenever that is read."""
+
+PORTION_BLOCKS = 4
+"""Blocks that leave the look-back, are judged and handed to the vault as one."""
+
 FRAME_SAMPLES_MAX = 2 * SAMPLE_RATE_HZ
 """A sealed frame holds at most 2 s (FORMAT.md)."""
 

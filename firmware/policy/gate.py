@@ -62,6 +62,8 @@ def judge(call: CallView, silences: Sequence[Silence], fault: bool, captured_mon
     start, stop = _permission(call, captured_mono_us, samples)
     if start >= stop:
         return []
+    if not (fault or silences or call.silences):
+        return [Span(start, stop, None)]
     reasons = _reasons([*silences, *call.silences], fault, captured_mono_us, samples)
     return _runs(reasons, start, stop)
 

@@ -67,6 +67,15 @@ class _LineState:
     ring: _RingState = field(default_factory=_RingState)
     loop: _LoopState = field(default_factory=_LoopState)
 
+    @property
+    def waits(self) -> bool:
+        """Something here changes by time alone."""
+        return (
+            self.loop.opened_us is not None
+            or self.ring.burst_from_us is not None
+            or any(key.pressed_us is not None for key in self.keys.values())
+        )
+
 
 class Inputs:
     """One for all lines. ``flash_min_ms`` to ``flash_max_ms``: how long the loop is open in a hook flash (line.md: 50
@@ -77,6 +86,8 @@ class Inputs:
         self._flash_min_us = flash_min_ms * 1000
         self._flash_max_us = flash_max_ms * 1000
         self._begun = False
+        self._waiting: set[int] = set()
+        """Lines that time alone may change: with nothing pressed and nothing ringing a step looks at none."""
 
     def sample(self, edges: Iterable[Edge], now_mono_us: int) -> list[Event]:
         """Events of these edges and of the time that has passed, in order of time. The first call takes the levels at
@@ -86,8 +97,11 @@ class Inputs:
         for edge in edges:
             found.extend(self._time_passed(edge.line, edge.at_mono_us))
             found.extend(self._edge(edge, at_boot))
-        for line in range(len(self._lines)):
+            self._waiting.add(edge.line)
+        for line in sorted(self._waiting):
             found.extend(self._time_passed(line, now_mono_us))
+            if not self._lines[line].waits:
+                self._waiting.discard(line)
         return sorted(found, key=lambda event: event.at_mono_us)
 
     def _edge(self, edge: Edge, at_boot: bool) -> Iterator[Event]:

@@ -8,6 +8,9 @@ from firmware.units import US_PER_S
 
 HALF_PERIOD_US = {Pattern.SLOW: US_PER_S // 2, Pattern.FAST: US_PER_S // 8}
 
+BLINK_US = US_PER_S // 8
+"""No lamp changes between two multiples of this by blinking alone."""
+
 
 @dataclass(frozen=True)
 class LinePanel:
@@ -49,9 +52,10 @@ def patterns(panel: LinePanel, faults: frozenset[str], stick: Pattern) -> dict[L
 
 
 def lit(pattern: Pattern, now_mono_us: int) -> bool:
-    if pattern in HALF_PERIOD_US:
-        return now_mono_us // HALF_PERIOD_US[pattern] % 2 == 0
-    return pattern is Pattern.STEADY
+    half_period_us = HALF_PERIOD_US.get(pattern)
+    if half_period_us is None:
+        return pattern is Pattern.STEADY
+    return now_mono_us // half_period_us % 2 == 0
 
 
 def _rec(panel: LinePanel) -> Pattern:

@@ -69,7 +69,7 @@ class Card:
         found = False
         for mirror in MIRRORS:
             image = self.try_read(f"{stem}.{mirror}", offset, length)
-            if image is None or any(image):
+            if image is None or image.count(0) != length:
                 found = True
                 self.zero(f"{stem}.{mirror}", offset, length)
         return found

@@ -73,6 +73,7 @@ def append_audio(
     _, running = running_call(core, call_id)
     sealed = _make_way(core, running, first, samples)
     running.add_audio(first, samples, payload, codec)
+    running.taken_mono_us = core.parts.clock.mono_us()
     return _seal_due(core, running) or sealed
 
 
@@ -85,9 +86,21 @@ def append_gap(core: Core, call_id: bytes, first: int, samples: int, reason: Gap
 
 
 def flush(core: Core, call_id: bytes, *, last: bool = False) -> int | None:
-    """Seal what is pending."""
+    """Seal what is pending: one frame, or two where one had been shortened and could not be written."""
     _, running = running_call(core, call_id)
-    return _seal(core, running, last=last) if running.pending else None
+    sealed = None
+    while running.pending:
+        sealed = _seal(core, running, whole=True, last=last and not running.shortened)
+    return sealed
+
+
+def seal_quiet(core: Core, quiet_us: int) -> None:
+    """Seal what nothing followed for ``quiet_us``: before a long gap, or when the codec fell silent, a call's last
+    words are not left in memory. Raises CardFailed, RingFull, ErasureUnconfirmed."""
+    before_mono_us = core.parts.clock.mono_us() - quiet_us
+    for running in [call.running for call in core.running.values()]:
+        if running is not None and running.waits_since(before_mono_us):
+            _seal(core, running, whole=True)
 
 
 def close_call(core: Core, call_id: bytes, meta: CallMeta, row: LedgerRow) -> int | None:
@@ -97,7 +110,7 @@ def close_call(core: Core, call_id: bytes, meta: CallMeta, row: LedgerRow) -> in
     try:
         sealed = flush(core, call_id, last=True)
     except RingFull:
-        running.sealed()
+        running.drop()
         sealed = None
     body = _meta_body(core, call_id, call.opened_utc_ms, meta)
     unsigned = Close(
@@ -190,7 +203,10 @@ def _bag_for(core: Core, day: int, contents: Contents) -> Bag:
 def _make_way(core: Core, running: Running, first: int, samples: int) -> int | None:
     """Seal what would grow past 2 s, or what an earlier attempt left."""
     core.ready()
-    return _seal(core, running) if running.due or running.full_with(first, samples) else None
+    sealed = _seal(core, running) if running.due else None
+    while running.full_with(first, samples):
+        sealed = _seal(core, running, whole=True)
+    return sealed
 
 
 def _seal_due(core: Core, running: Running) -> int | None:
@@ -198,35 +214,32 @@ def _seal_due(core: Core, running: Running) -> int | None:
     which is refused with the reason."""
     if not running.due:
         return None
-    _encoded(core, running)
-    if running.better_later():
-        return None
     try:
         return _seal(core, running)
     except (ErasureUnconfirmed, RingFull):
         return None
 
 
-def _seal(core: Core, running: Running, *, last: bool = False) -> int:
+def _seal(core: Core, running: Running, *, whole: bool = False, last: bool = False) -> int:
+    """Returns the sample through which the call is durable. ``whole``: nothing may stay pending."""
     core.ready()
-    pieces = _encoded(core, running)
+    pieces = _encoded(core, running, whole=whole)
     blocks = encoded_bytes([len(piece.payload) for piece in pieces]) // BLOCK_BYTES
     position = space.make_room(core, blocks)
     stamp = Stamp(core.device_id, position, core.table.sign_epoch, core.table.seed)
     frame = running.sealer.seal(pieces, stamp, last=last)
     position = space.write(core, position, frame)
-    running.sealed()
     if running.frames == 0:
         running.first = position
     running.frames += 1
     running.end = core.ring.head
-    return running.through_sample
+    return running.sealed()
 
 
-def _encoded(core: Core, running: Running) -> list[Piece]:
+def _encoded(core: Core, running: Running, *, whole: bool) -> list[Piece]:
     """The pending pieces for one frame; a gap with reason FAULT where the encoder failed."""
     try:
-        return running.encoded(core.parts.encoder)
+        return running.encoded(core.parts.encoder, whole=whole)
     except OSError:
         core.encoder_failures += 1
         return running.failed()

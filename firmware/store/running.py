@@ -1,5 +1,6 @@
 """A call while it is recorded: pieces that wait for their frame, in memory that is overwritten after use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,18 @@ from firmware.policy.records import AudioCodec, GapReason
 from firmware.ports import AudioEncoder
 from firmware.store.frame import Piece, Sealer, spare_bytes
 from firmware.store.keys import wipe
-from firmware.units import BLOCK_SAMPLES, FRAME_SAMPLES_MAX, FRAME_SEAL_SAMPLES, SAMPLE_RATE_HZ
+from firmware.store.layout import BLOCK_BYTES
+from firmware.units import BLOCK_SAMPLES, FRAME_SAMPLES_MAX, FRAME_SEAL_SAMPLES, PORTION_BLOCKS, SAMPLE_RATE_HZ
 
-FRAME_EARLY_SAMPLES = FRAME_SEAL_SAMPLES - 5 * BLOCK_SAMPLES
-"""From here on a frame may be sealed if it fills its 4 KiB blocks well: five blocks of 100 ms are at least one of 4
-KiB, for G.711 (0.8 KB each) as for FLAC (1.1 KB)."""
+PORTION_SAMPLES = PORTION_BLOCKS * BLOCK_SAMPLES
+FRAME_DUE_SAMPLES = FRAME_SEAL_SAMPLES - PORTION_SAMPLES
+"""Past this a frame is sealed: the next portion would make it longer than ``FRAME_SEAL_SAMPLES``."""
+
+WASTE_BYTES = BLOCK_BYTES // 8
+"""So much of a frame's last block may be left empty for nothing."""
+
+LEAST_SHARE = 2
+"""A frame is shortened to no less than half, or two small ones would waste more than one."""
 
 
 @dataclass
@@ -27,6 +35,38 @@ class _Run:
     pcm: list[NDArray[np.int16]]
     coded: bytearray
 
+    @property
+    def coded_bytes_per_sample(self) -> int:
+        """0: not a whole number of bytes a sample, or samples that are not coded yet."""
+        return 0 if len(self.coded) % self.samples else len(self.coded) // self.samples
+
+    def split(self, samples: int) -> "_Run":
+        """Keep the first ``samples`` of them; the others become a run of their own."""
+        rest = _Run(self.first_sample + samples, self.samples - samples, self.reason, self.codec, [], bytearray())
+        at = samples * self.coded_bytes_per_sample
+        rest.coded, self.coded = self.coded[at:], self.coded[:at]
+        kept, begins = [], 0
+        for pcm in self.pcm:
+            cut = min(max(samples - begins, 0), pcm.shape[1])
+            if cut:
+                kept.append(pcm[:, :cut])
+            if cut < pcm.shape[1]:
+                rest.pcm.append(pcm[:, cut:])
+            begins += pcm.shape[1]
+        self.pcm, self.samples = kept, samples
+        return rest
+
+    def take(self, after: "_Run") -> None:
+        """What follows without a break."""
+        self.samples += after.samples
+        self.pcm += after.pcm
+        self.coded += after.coded
+
+    def wipe(self) -> None:
+        for samples in self.pcm:
+            samples.fill(0)
+        wipe(self.coded)
+
 
 class Running:
     """The pending pieces of one call and its sealer."""
@@ -37,9 +77,14 @@ class Running:
         self._channels = channels
         self._rate_hz = rate_hz
         self._runs: list[_Run] = []
-        self._try_at = FRAME_EARLY_SAMPLES
         self._pieces: list[Piece] = []
         """The runs once they are encoded; no piece is taken between that and ``sealed``."""
+        self._flac_bytes_per_sample = 0.0
+        """Of the frame before; 0: not known yet."""
+        self._rest: _Run | None = None
+        """What the frame that is encoded leaves for the next."""
+        self.taken_mono_us = 0
+        """When the last piece was taken."""
         self.through_sample = 0
         """Past the last sample taken, pending ones included."""
         self.frames = 0
@@ -53,28 +98,23 @@ class Running:
     def pending(self) -> bool:
         return bool(self._runs)
 
+    def waits_since(self, at_mono_us: int) -> bool:
+        """Something is pending, and nothing has come since."""
+        return self.pending and self.taken_mono_us <= at_mono_us
+
+    @property
+    def shortened(self) -> bool:
+        """What is encoded leaves something for another frame."""
+        return self._rest is not None
+
     def full_with(self, first_sample: int, samples: int) -> bool:
         """The frame has to be sealed before this piece is taken: together they would span more than 2 s."""
         return self.pending and self._span(first_sample + samples) > FRAME_SAMPLES_MAX * self._rate_hz
 
     @property
     def due(self) -> bool:
-        """The frame is long enough to be encoded, and sealed if it fills its blocks well."""
-        return self.pending and self._span(self.through_sample) >= self._try_at * self._rate_hz
-
-    def better_later(self) -> bool:
-        """The encoded frame leaves so much of its last block empty that more audio would go into the same blocks, and
-        there is time for it: it is tried again when it should be full. A frame that is cut anywhere between 1.3 and
-        1.8 s wastes 4 % of the ring, one of fixed length 12 % (measured: ``tests/bench/store_bench.py``)."""
-        lengths = [len(piece.payload) for piece in self._pieces]
-        span = self._span(self.through_sample) // self._rate_hz
-        bytes_per_block = max(1, sum(lengths) * BLOCK_SAMPLES // span)
-        blocks = spare_bytes(lengths) // bytes_per_block
-        if blocks == 0 or span >= FRAME_SEAL_SAMPLES:
-            return False
-        self._try_at = min(span + blocks * BLOCK_SAMPLES, FRAME_SEAL_SAMPLES)
-        self._drop_pieces()
-        return True
+        """The frame is long enough to be sealed."""
+        return self.pending and self._span(self.through_sample) > FRAME_DUE_SAMPLES * self._rate_hz
 
     def add_audio(
         self, first_sample: int, samples: int, payload: NDArray[np.int16] | bytes, codec: AudioCodec | None = None
@@ -116,11 +156,47 @@ class Running:
 
     # ------------------------------------------------------------------------------------------------------- sealing
 
-    def encoded(self, encoder: AudioEncoder) -> list[Piece]:
-        """The pending pieces for one frame. They stay pending until ``sealed``. Raises OSError of the encoder."""
+    def encoded(self, encoder: AudioEncoder, *, whole: bool) -> list[Piece]:
+        """The pending pieces for one frame; unless it has to be the ``whole``, without what would fill a last block
+        badly: that waits for the next frame. They stay pending until ``sealed``. Raises OSError of the encoder."""
         if not self._pieces:
+            if not whole:
+                self._shorten([self._expected_bytes(run) for run in self._runs], WASTE_BYTES)
             self._pieces = [self._piece(run, encoder) for run in self._runs]
+            waste_bytes = WASTE_BYTES if self._rest is None else BLOCK_BYTES // 2
+            if not whole and self._shorten([len(piece.payload) for piece in self._pieces], waste_bytes):
+                self._drop(self._pieces.pop())
+                self._pieces.append(self._piece(self._runs[-1], encoder))
+            self._learn()
         return self._pieces
+
+    def _shorten(self, payload_bytes: Sequence[int], waste_bytes: int) -> bool:
+        """Cut the last run, where the frame of these payloads would leave more than ``waste_bytes`` of its last block
+        empty, so that it ends with a block."""
+        run, spare = self._runs[-1], spare_bytes(payload_bytes)
+        if run.reason is not None or spare <= waste_bytes or not payload_bytes[-1]:
+            return False
+        # FLAC's rate is not even within a run: half of the waste that is allowed is aimed at.
+        too_many_bytes = BLOCK_BYTES - spare + (WASTE_BYTES // 2 if run.pcm else 0)
+        keep = run.samples - -(-run.samples * too_many_bytes // payload_bytes[-1])
+        if keep * LEAST_SHARE < run.samples or not (run.pcm or run.coded_bytes_per_sample):
+            return False
+        rest = run.split(keep)
+        if self._rest is not None:
+            rest.take(self._rest)
+        self._rest = rest
+        return True
+
+    def _expected_bytes(self, run: _Run) -> int:
+        """What a run will take once it is encoded: as much a sample as the frame before."""
+        if run.reason is not None:
+            return 0
+        return len(run.coded) or round(run.samples * self._flac_bytes_per_sample)
+
+    def _learn(self) -> None:
+        last, piece = self._runs[-1], self._pieces[-1]
+        if last.pcm:
+            self._flac_bytes_per_sample = len(piece.payload) / last.samples
 
     def failed(self) -> list[Piece]:
         """In place of pending audio that could not be encoded: a gap, so that the time axis stays honest."""
@@ -129,26 +205,30 @@ class Running:
         self._pieces = [Piece(first, samples, GapReason.FAULT, self._codec, self._channels, self._rate_hz)]
         return self._pieces
 
-    def sealed(self) -> None:
-        """Their frame is durable: nothing is pending, and nothing of it stays in memory."""
+    def sealed(self) -> int:
+        """Their frame is durable: only what it left is pending, and nothing of it stays in memory. Returns the sample
+        through which the call is durable, exclusive."""
+        last = self._runs[-1]
         for run in self._runs:
-            for samples in run.pcm:
-                samples.fill(0)
-            wipe(run.coded)
-        self._runs = []
-        self._drop_pieces()
-        self._try_at = FRAME_EARLY_SAMPLES
-
-    def _drop_pieces(self) -> None:
+            run.wipe()
         for piece in self._pieces:
-            if isinstance(piece.payload, bytearray):
-                wipe(piece.payload)
-        self._pieces = []
+            self._drop(piece)
+        self._runs, self._pieces, self._rest = [] if self._rest is None else [self._rest], [], None
+        return last.first_sample + last.samples
+
+    def _drop(self, piece: Piece) -> None:
+        if isinstance(piece.payload, bytearray):
+            wipe(piece.payload)
 
     def forget(self) -> None:
         """Opt-out or end: keys and pending audio are overwritten."""
         self.sealer.forget()
-        self.sealed()
+        self.drop()
+
+    def drop(self) -> None:
+        """Nothing is pending any more, written or not."""
+        while self._runs:
+            self.sealed()
 
     def _piece(self, run: _Run, encoder: AudioEncoder) -> Piece:
         payload = bytearray(run.coded)

@@ -186,6 +186,10 @@ class Vault:
         """Seal what is pending, now."""
         return recording.flush(self._core, call_id)
 
+    def seal_quiet(self, quiet_us: int) -> None:
+        """Seal the pending audio of calls for which nothing has come for so long. Raises VaultError."""
+        recording.seal_quiet(self._core, quiet_us)
+
     def close_call(self, call_id: bytes, meta: CallMeta, row: LedgerRow) -> int | None:
         """Last frame, META, CLOSE, ledger row, and the hold that KEEP asked for. May be called again after
         ErasureUnconfirmed: what is done is not done twice."""

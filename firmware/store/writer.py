@@ -39,7 +39,10 @@ TICK_US = US_PER_S
 JOB_STEPS_INLINE = 16
 """A stick's visit on virtual time: a step takes a frame to the stick, and a real one takes 16 in 100 ms easily."""
 CALLS_REMEMBERED = 1000
-IDLE_S = 0.05
+IDLE_S = 0.1
+QUIET_US = US_PER_S // 2
+"""A call's pending audio is sealed once nothing has come for so long: a portion comes every 400 ms."""
+QUIET_LOOK_US = US_PER_S // 10
 RETRY_S = 1.0
 """Pause of the thread before an unconfirmed erasure is tried again."""
 
@@ -78,6 +81,7 @@ class Writer:
         self._calls: dict[int, bytes] = {}
         self._opted_out: set[int | None] = set()
         self._last_tick_mono_us: int | None = None
+        self._last_look_mono_us = 0
         self._running_since_mono_us: int | None = None
         self._lock = threading.Condition()
         self._stopping = False
@@ -138,6 +142,8 @@ class Writer:
         """An error that ended the writer's thread (an assertion of ours) is raised here: it stops the process."""
         if self._died is not None:
             raise self._died
+        if not self._reports:
+            return []
         with self._lock:
             reports = list(self._reports)
             self._reports.clear()
@@ -275,9 +281,18 @@ class Writer:
 
     def _tick_if_due(self) -> None:
         now = self._now_mono_us()
+        if now - self._last_look_mono_us >= QUIET_LOOK_US:
+            self._last_look_mono_us = now
+            self._seal_quiet()
         if self._last_tick_mono_us is None or now - self._last_tick_mono_us >= TICK_US:
             self._last_tick_mono_us = now
             self._tick()
+
+    def _seal_quiet(self) -> None:
+        try:
+            self._vault.seal_quiet(QUIET_US)
+        except VaultError as error:
+            self._fail(error.code)
 
     def _tick(self) -> None:
         try:

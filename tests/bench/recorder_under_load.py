@@ -23,7 +23,7 @@ from firmware.ports import Block, CodecState, Playback, Samples  # noqa: E402
 from firmware.store.ciphers import REAL  # noqa: E402
 from firmware.store.keys import Recipient, RequestKey, Role  # noqa: E402
 from firmware.store.vault import Charter, Vault, VaultParts  # noqa: E402
-from firmware.units import BLOCK_MS, BLOCK_SAMPLES, SAMPLE_RATE_HZ  # noqa: E402
+from firmware.units import BLOCK_MS, BLOCK_SAMPLES, MS_PER_S, SAMPLE_RATE_HZ, STEP_MS  # noqa: E402
 from hw.clock import MachineClock  # noqa: E402
 from hw.disk import DirectoryDisk  # noqa: E402
 from hw.flac import FlacEncoder  # noqa: E402
@@ -96,7 +96,7 @@ class RungPins:
         now = self._clock.mono_us()
         if self._step == 2:
             return [Edge(line, Signal.RING, True, now) for line in range(self._lines)]
-        if self._step == 20:
+        if self._step == 8:
             rings = [Edge(line, Signal.RING, False, now - 1) for line in range(self._lines)]
             return rings + [Edge(line, Signal.LOOP, True, now) for line in range(self._lines)]
         return []
@@ -169,7 +169,7 @@ def main() -> None:
     while not codec.ended:
         began = time.monotonic()
         appliance.step()
-        time.sleep(max(0.0, 0.02 - (time.monotonic() - began)))
+        time.sleep(max(0.0, STEP_MS / MS_PER_S - (time.monotonic() - began)))
     appliance.close()
 
 

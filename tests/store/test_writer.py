@@ -264,6 +264,19 @@ def test_a_keep_that_the_bag_has_no_room_for_is_refused_with_that_reason(monkeyp
     assert desk.run() == [KeepDone(0, 1, "bag_full")]
 
 
+def test_a_power_cut_in_a_long_payment_costs_nothing_that_was_said_before_it() -> None:
+    """No piece follows while the key is down: what is pending must not wait for the resume."""
+    desk = Desk()
+    desk.submit(desk.open(1), *desk.audio(1, 9))
+    desk.run()
+    for _ in range(10):
+        desk.world.clock.advance_ms(100)
+        desk.run()
+    [call_id] = desk.world.vault._core.running
+    vault = desk.world.cut()
+    assert sum(piece.samples for piece in heard(vault, call_id)) == 9 * 800
+
+
 def test_old_calls_are_forgotten_by_the_writer_not_by_the_vault() -> None:
     desk = Desk()
     desk.writer._calls = {-number: bytes(16) for number in range(1, 1001)}
