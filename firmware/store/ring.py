@@ -152,7 +152,8 @@ class _Chunks:
         """The first block from ``position`` on that starts like a frame: most of the reserve is zeros. ``end``: there
         is none."""
         while position < self.end:
-            firsts = self._data[self._start(position, 1) :: BLOCK_BYTES]
+            start = self._start(position, 1)
+            firsts = self._data[start::BLOCK_BYTES]
             found = firsts.find(MAGIC[:1])
             if found >= 0:
                 return position + found

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.longrun.examine import spoil
-from tests.longrun.inside import recent_log
+from tests.longrun.inside import frames, recent_log
 from tests.longrun.world import TINY, Site, World, chain_is_whole
 
 SMALL_LOG = replace(TINY, audit_segments=4)
@@ -54,3 +54,20 @@ def test_a_torn_append_that_spoilt_the_line_before_it_in_one_mirror_is_healed_be
     world.reboot()
     spoil(world.disk, "audit", "a")
     assert list(world.vault.audit_lines())[: len(lines)] == lines
+
+
+def test_a_frame_in_the_zone_after_the_block_that_the_scan_starts_at_is_found() -> None:
+    """The table's head is the last block of a zone, the frame did not fit there: nothing but zeros is read first."""
+    world = World("next zone")
+    zone = TINY.zone_blocks
+    call_id = world.open_call()
+    while world.vault._core.ring.head % zone != zone - 1:
+        world.append(call_id)
+    world.order(b"o" * 16)
+    head = world.vault._core.table.ring_head
+    assert head % zone == zone - 1
+    world.append(call_id, blocks=4)
+    written = world.frames[call_id]
+    assert int.from_bytes(written[-1][32:40], "big") == head + 1
+    world.reboot()
+    assert frames(world.vault, call_id) == written
