@@ -68,6 +68,6 @@ def test_a_frame_in_the_zone_after_the_block_that_the_scan_starts_at_is_found() 
     assert head % zone == zone - 1
     world.append(call_id, blocks=4)
     written = world.frames[call_id]
-    assert int.from_bytes(written[-1][32:40], "big") == head + 1
+    assert head + 1 in [int.from_bytes(frame[32:40], "big") for frame in written]
     world.reboot()
     assert frames(world.vault, call_id) == written
