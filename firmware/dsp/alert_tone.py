@@ -25,8 +25,8 @@ HOP = 10 * SAMPLE_RATE_HZ // 1000
 SHARE_MIN = 0.60
 """Explained share of 280 to 3500 Hz: 0.83 at 6 dB SNR (0 to 4 kHz), 0.71 at 3 dB."""
 
-TONE_SHARE_MIN = 0.10
-"""Share of the weaker tone: 0.12 at 8.5 dB of twist."""
+TONE_SHARE_MIN = 0.08
+"""Share of the weaker tone: 0.14 at 7 dB of twist and 6 dB SNR, less what noise takes from a single window."""
 
 LEVEL_MIN_DBM0 = -49.0
 DURATION_MIN_S, DURATION_MAX_S = 0.052, 0.135
@@ -39,6 +39,14 @@ DISAGREEMENT_MAX = 0.028
 """Between the relative offsets of the two tones: each may be 1.1 % off, our steps are 0.5 %, and one oscillator shifts
 both alike. Two
 partials of music agree by chance only."""
+
+SURE_DEVIATION, SURE_DISAGREEMENT = 0.016, 0.018
+"""1.1 % and a step. What is further off must stand alone, as SIN 227 has it (100 ms of silence before, 45 ms after):
+the notes of a scale (a major third is 2130 to 2684 Hz) do not."""
+
+ALONE_FROM, ALONE_TO = SAMPLE_RATE_HZ // 100, 45 * SAMPLE_RATE_HZ // 1000
+ALONE_BEFORE, ALONE_AFTER = 10.0**-0.3, 10.0**-0.2
+"""Power 10 to 45 ms before and after over that inside: -7 dB at 6 dB SNR; music goes on."""
 
 RUN_MAX = 50
 STEADY_DB = 2.5
@@ -155,10 +163,25 @@ class AlertToneReceiver:
         steady = 10.0 * np.log10(powers[full].max() / powers[full].min())
         low, high = np.array(run.low)[full], np.array(run.high)[full]
         spread = max(float(np.std(low)), float(np.std(high)))
-        disagreement = abs(float(np.mean(low)) / LOW_HZ - float(np.mean(high)) / HIGH_HZ)
+        low_off, high_off = float(np.mean(low)) / LOW_HZ - 1.0, float(np.mean(high)) / HIGH_HZ - 1.0
+        disagreement = abs(low_off - high_off)
         if steady > STEADY_DB or spread > SPREAD_HZ or disagreement > DISAGREEMENT_MAX:
             return []
         if float(np.mean(np.array(run.shares)[full])) < MEAN_SHARE_MIN:
             return []
-        onset = run.first + first * HOP + WINDOW // 2 - HOP // 2 - self._fir.delay
-        return [AlertTone(line, onset, onset + int(seconds * SAMPLE_RATE_HZ))]
+        begin = run.first + first * HOP + WINDOW // 2 - HOP // 2
+        end = begin + int(seconds * SAMPLE_RATE_HZ)
+        sure = max(abs(low_off), abs(high_off)) <= SURE_DEVIATION and disagreement <= SURE_DISAGREEMENT
+        if not sure and not self._stands_alone(line, begin, end):
+            return []
+        return [AlertTone(line, begin - self._fir.delay, end - self._fir.delay)]
+
+    def _stands_alone(self, line: int, begin: int, end: int) -> bool:
+        inside = self._power(line, begin + ALONE_FROM, end - ALONE_FROM)
+        before = self._power(line, begin - ALONE_TO, begin - ALONE_FROM)
+        after = self._power(line, end + ALONE_FROM, min(end + ALONE_TO, self._band.end))
+        return bool(before < ALONE_BEFORE * inside and after < ALONE_AFTER * inside)
+
+    def _power(self, line: int, first: int, last: int) -> float:
+        x = self._band.span(line, first, last)
+        return float(x @ x) / max(1, len(x))

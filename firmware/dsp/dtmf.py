@@ -141,7 +141,8 @@ class DtmfReceiver:
         self._rivals: list[list[Digit]] = [[] for _ in range(lines)]
         self._settled: list[list[Digit]] = [[] for _ in range(lines)]
         self._pending: list[list[Digit]] = [[] for _ in range(lines)]
-        self._company: list[list[int]] = [[] for _ in range(lines)]
+        self._company: list[dict[int, Burst]] = [{} for _ in range(lines)]
+        """Likely keys of the last 5 s by their onset."""
 
     def feed(self, x: Signal) -> list[Digit]:
         """float32 [lines, n] in counts, at most 1 s. Zeros where a line must not be heard."""
@@ -267,16 +268,20 @@ class DtmfReceiver:
         """A burst that would be a key in company waits a little for company: before it, or within COMPANY_WAIT of its
         onset. What waits is still reported within the smallest look-back."""
         newest = self._settled[line][-1].onset_sample if self._settled[line] else 0
-        self._company[line] = [at for at in self._company[line] if newest - at < dtmf_score.COMPANY_WITHIN]
+        company = {at: b for at, b in self._company[line].items() if newest - at < dtmf_score.COMPANY_WITHIN}
         for digit in self._pending[line]:
-            likely = dtmf_score.is_likely(digit.burst, digit.score) and not digit.continued
-            if likely and digit.onset_sample not in self._company[line] and not self._is_echo(line, digit):
-                self._company[line].append(digit.onset_sample)
+            if (
+                dtmf_score.is_likely(digit.burst, digit.score)
+                and not digit.continued
+                and not self._is_echo(line, digit)
+            ):
+                company[digit.onset_sample] = digit.burst
+        self._company[line] = company
         out, waiting = [], []
         for digit in self._pending[line]:
-            others = sum(at != digit.onset_sample for at in self._company[line])
-            strict, loose = dtmf_score.verdict(digit.burst, digit.score, in_company=others >= dtmf_score.COMPANY_KEYS)
-            undecided = not strict and dtmf_score.is_likely(digit.burst, digit.score)
+            others = [burst for at, burst in company.items() if at != digit.onset_sample]
+            strict, loose = dtmf_score.verdict(digit.burst, digit.score, others)
+            undecided = not strict and dtmf_score.is_possible(digit.burst, digit.score)
             if undecided and self._band.end - digit.onset_sample < COMPANY_WAIT:
                 waiting.append(digit)
             else:

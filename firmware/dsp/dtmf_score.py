@@ -5,6 +5,8 @@ score, two thresholds: a wrong "loose" costs a few milliseconds of a recording, 
 nobody pressed.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,12 @@ STRICT = 3.8
 COMPANY_KEYS, COMPANY_WITHIN, COMPANY_ODDS = 2, 5 * SAMPLE_RATE_HZ, 3.0
 """Three bursts within 5 s that may be keys are likelier a keyed string than three accidents of speech: for each, both
 thresholds are lower by this (nepers)."""
+
+ALIKE_KEYS, ALIKE_ODDS = 4, 6.0
+"""With four others of its length and level it is one of a string sent by one telephone: speech across it may spoil it
+more, and speech by itself does not do that."""
+
+ALIKE_DB, ALIKE_SECONDS = 3.0, 0.015
 
 KEY_SECONDS_MIN = 0.031
 """Shorter is no key: Q.24 annex A accepts from 40 ms and refuses up to 23 ms; half way between."""
@@ -50,12 +58,29 @@ def score(burst: Burst) -> float:
 
 def is_likely(burst: Burst, odds: float) -> bool:
     """A key, if there is company: length and frequency as the standards want them, and the lower threshold."""
-    shape = burst.duration_s >= KEY_SECONDS_MIN and burst.deviation <= KEY_DEVIATION_MAX
-    return shape and odds > STRICT - COMPANY_ODDS
+    return _is_shaped(burst) and odds > STRICT - COMPANY_ODDS
 
 
-def verdict(burst: Burst, odds: float, *, in_company: bool) -> tuple[bool, bool]:
-    """(strict, loose): a key; enough to be masked."""
-    less = COMPANY_ODDS if in_company else 0.0
-    strict = is_likely(burst, odds) and odds > STRICT - less
+def is_possible(burst: Burst, odds: float) -> bool:
+    """A key, if there is company of its kind."""
+    return _is_shaped(burst) and odds > STRICT - ALIKE_ODDS
+
+
+def verdict(burst: Burst, odds: float, company: Sequence[Burst]) -> tuple[bool, bool]:
+    """(strict, loose): a key; enough to be masked. ``company``: the other likely keys of the last 5 s."""
+    less = 0.0
+    if len(company) >= COMPANY_KEYS:
+        less = COMPANY_ODDS
+    if sum(_alike(burst, other) for other in company) >= ALIKE_KEYS:
+        less = ALIKE_ODDS
+    strict = _is_shaped(burst) and odds > STRICT - less
     return strict, strict or odds > LOOSE - less
+
+
+def _is_shaped(burst: Burst) -> bool:
+    return burst.duration_s >= KEY_SECONDS_MIN and burst.deviation <= KEY_DEVIATION_MAX
+
+
+def _alike(burst: Burst, other: Burst) -> bool:
+    longer_s, louder_db = burst.duration_s - other.duration_s, burst.level_db - other.level_db
+    return abs(longer_s) <= ALIKE_SECONDS and abs(louder_db) <= ALIKE_DB

@@ -35,6 +35,10 @@ BURST_HOPS_MIN = 11
 EXPLAINED_MIN = 0.40
 """Mean share of the band that the two tones explain inside a burst; 0.55 for a key at -4.5 dB SNR."""
 
+DEVIATION_MAX = 0.033
+"""Further off no network's tone is taken for a key (refused from 3.5 % on, Q.24 annex A): more than half of
+what speech and music offer."""
+
 EDGE_REACH = 14 * SAMPLE_RATE_HZ // 1000
 """The exact edge is sought within 14 ms of the half-amplitude point."""
 
@@ -182,7 +186,8 @@ def analyse(
     bursts = []
     for first, last in _runs(power > 0.25 * level, SPLIT_GAP_HOPS, BURST_HOPS_MIN):
         if float(np.mean(explained[first:last])) >= EXPLAINED_MIN:
-            bursts.append(_burst(band, wide, row, column, low, high, explained, total, (first, last)))
+            burst = _burst(band, wide, row, column, low, high, explained, total, (first, last))
+            bursts.extend([burst] if burst is not None else [])
     return bursts
 
 
@@ -196,10 +201,16 @@ def _burst(
     explained: NDArray[np.float64],
     total: NDArray[np.float64],
     run: tuple[int, int],
-) -> Burst:
+) -> Burst | None:
+    """None when its frequencies say at once that this is no key: most of what speech offers."""
     inset = min(5, max(0, (run[1] - run[0] - 8) // 2))
     inside = slice(run[0] + inset, run[1] - inset)
-    low_hz, high_hz = _corrected_hz(low, inside), _corrected_hz(high, inside)
+    low_hz = _corrected_hz(low, inside)
+    if abs(low_hz / ROW_HZ[row] - 1.0) > DEVIATION_MAX:
+        return None
+    high_hz = _corrected_hz(high, inside)
+    if abs(high_hz / COLUMN_HZ[column] - 1.0) > DEVIATION_MAX:
+        return None
     first, last = _edges(band, low_hz, high_hz, run)
     a, b = np.abs(low.envelope), np.abs(high.envelope)
     level_a, level_b = _quantile(a[inside], 0.5) + 1e-3, _quantile(b[inside], 0.5) + 1e-3

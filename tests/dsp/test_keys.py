@@ -5,6 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from firmware.dsp import dtmf_score
+from firmware.dsp.dtmf_segment import FEATURES, Burst
 from firmware.dsp.ear import Ear
 from firmware.policy.events import DigitHeard
 from tests.dsp.hearing import ALL, hear, only
@@ -99,6 +101,33 @@ def test_keys_over_dial_tone_and_hum_are_heard() -> None:
 def test_noise_as_strong_as_the_key_hides_hardly_any() -> None:
     x, presses = keyed("0207946012345678", 10, snr_db=0.0)
     assert len(keys_heard(x)) >= len(presses) - 1
+
+
+@pytest.mark.parametrize("seed", [15, 16])
+def test_a_talker_6_db_below_the_keys_hides_hardly_any_and_adds_none(seed: int) -> None:
+    x, presses = keyed("0207946012345678" * 2, seed, snr_db=None, on_s=0.08, off_s=0.08)
+    x = x + signals.voice(len(x) / signals.RATE_HZ, np.random.default_rng(seed), -13.0)
+    digits = keys_heard(x)
+    assert all(any(_meet(digit, press) for press in presses) for digit in digits)
+    assert sum(any(_meet(digit, press) for digit in digits) for press in presses) >= len(presses) - 1
+
+
+def _meet(digit: DigitHeard, press: Press) -> bool:
+    return digit.at_mono_us < press.end_s * US_PER_S and digit.end_mono_us > press.onset_s * US_PER_S
+
+
+def burst(*, milliseconds: float = 80.0, level_db: float = 60.0) -> Burst:
+    return Burst(0, 0, 0, round(8 * milliseconds), np.zeros(len(FEATURES)), level_db)
+
+
+def test_a_spoilt_key_counts_among_its_like_and_not_among_others() -> None:
+    """A string from one telephone has one length and one level; what speech adds between its keys has neither."""
+    spoilt = dtmf_score.STRICT - dtmf_score.ALIKE_ODDS + 0.1
+    assert dtmf_score.verdict(burst(), spoilt, [burst()] * 4) == (True, True)
+    assert dtmf_score.verdict(burst(), spoilt, [burst()] * 3) == (False, False)
+    assert dtmf_score.verdict(burst(), spoilt, [burst(level_db=64.0)] * 4) == (False, False)
+    assert dtmf_score.verdict(burst(), spoilt, [burst(milliseconds=100.0)] * 4) == (False, False)
+    assert dtmf_score.verdict(burst(milliseconds=25.0), 9.0, [burst(milliseconds=25.0)] * 4) == (False, True)
 
 
 def test_coding_loses_no_key() -> None:

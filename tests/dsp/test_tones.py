@@ -81,6 +81,28 @@ def test_the_alert_tone_is_placed_to_twenty_milliseconds() -> None:
     assert abs(alert.at_mono_us - 1_100_000) < 20_000
 
 
+@pytest.mark.parametrize("twist_db", [-7.0, 7.0])
+@pytest.mark.parametrize("deviation", [(0.011, 0.011), (-0.011, 0.011), (0.011, -0.011)])
+def test_the_alert_tone_is_heard_at_the_limits_of_its_standard_and_in_noise(
+    twist_db: float, deviation: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(10)
+    hz, dbm0 = (2130.0 * (1 + deviation[0]), 2750.0 * (1 + deviation[1])), (-20 + twist_db / 2, -20 - twist_db / 2)
+    tone = signals.decimate(signals.tones(hz, dbm0, 0.1, rng))
+    x = np.concatenate([np.zeros(8000), tone, np.zeros(4000)])
+    power = signals.rms(dbm0[0]) ** 2 + signals.rms(dbm0[1]) ** 2
+    assert kinds(signals.add_snr(x, power, 10.0, rng)) == {"dtas"}
+
+
+@pytest.mark.parametrize("note_s", [0.08, 0.1, 0.12])
+def test_a_major_third_in_a_melody_is_no_alert(note_s: float) -> None:
+    """C and E of the fourth octave above middle C are 2093 and 2637 Hz, 1.7 and 4.1 % below the alert tone."""
+    rng = np.random.default_rng(11)
+    thirds = [(2093.0, 2637.0), (1760.0, 2217.5), (2093.0, 2637.0), (1568.0, 1975.5)]
+    x = signals.decimate(np.concatenate([signals.tones(hz, (-18.0, -18.0), note_s, rng, 0.004) for hz in thirds * 8]))
+    assert kinds(x) == set()
+
+
 @pytest.mark.parametrize("length_s", [0.02, 0.25])
 def test_two_high_tones_of_another_length_are_no_alert(length_s: float) -> None:
     rng = np.random.default_rng(7)
