@@ -1,5 +1,6 @@
 """How long the ring will last, and the alarms that follow from the state."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,10 +66,12 @@ def look(core: Core) -> Outlook:
 
 
 def _days_left(core: Core, used: dict[int, int], rate: int, today: int) -> int | None:
+    freed: Counter[int] = Counter()
+    for day, blocks in used.items():
+        freed[limit_day(day, core.table.period)] += blocks
     free = core.ring.blocks - sum(used.values())
     for ahead in range(HORIZON_DAYS):
-        free += sum(blocks for day, blocks in used.items() if limit_day(day, core.table.period) == today + ahead)
-        free -= rate
+        free += freed[today + ahead] - rate
         if free < 0:
             return ahead
     return None

@@ -99,6 +99,18 @@ def held(vault: Vault, call_id: bytes) -> bool:
     return vault._core.calls[call_id].hold is not None
 
 
+def hold_refused_for_space(vault: Vault, call_id: bytes) -> bool:
+    """KEEP was pressed on the running call, and at its end the space for holds did not take it: said by an alarm, and
+    true by the sizes."""
+    core = vault._core
+    call = core.calls.get(call_id)
+    if call is None or call.hold is not None or not core.holds_refused:
+        return False
+    gaps = core.hold_area.free(holding.taken(core))
+    blocks = sum(len(raw) for raw in holding.frames(core, call)) // BLOCK_BYTES
+    return len(gaps) > 1 or blocks > sum(gap.blocks for gap in gaps)
+
+
 def clock_is_suspect(vault: Vault) -> bool:
     return vault._core.time.suspect
 

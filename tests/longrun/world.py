@@ -26,7 +26,7 @@ from hw.sim.memory import SimMemory
 from tests.longrun.ideal import Dice, IdealCiphers, Registry, public_half
 from tests.longrun.images import Acked
 from tests.longrun.inside import frames as frames_of
-from tests.longrun.inside import persisted_utc_ms, recent_log, retained, sign_epoch
+from tests.longrun.inside import hold_refused_for_space, persisted_utc_ms, recent_log, retained, sign_epoch
 from tests.longrun.model import Kept, Pending, Promise
 
 START_UTC_MS = 1_772_409_600_000
@@ -281,10 +281,11 @@ class World:
         return refused
 
     def _holding_asked(self, promise: Promise) -> Promise:
-        """KEEP presses whose call is closed by now are holds in force."""
+        """KEEP presses whose call is closed by now are holds in force, but for those that there was no space for."""
         for call_id, until in list(self.asked.items()):
             kept = promise.calls.get(call_id)
-            if kept is not None and kept.closed and not kept.hold:
+            refused = hold_refused_for_space(self.vault, call_id)
+            if kept is not None and kept.closed and not kept.hold and not refused:
                 promise = promise.with_call(replace(kept, hold="provisional", hold_until_utc_ms=until))
             if kept is None or kept.closed:
                 del self.asked[call_id]

@@ -194,10 +194,14 @@ class _Device:
         return None
 
     def _settle_erasure(self) -> None:
-        """The memory did not answer in R3 or R4: nothing may be believed before it does."""
+        """The memory did not answer in R3 or R4: nothing may be believed before it does. A vault that did not open for
+        it is booted again."""
+        self._disarm()
+        if not self.world.powered:
+            self._life.faults["boot without an answer"] += 1
+            self._boot(1000)
+            return
         self._life.faults["erasure retried"] += 1
-        self.world.memory.hook = None
-        self.world.disk.hook = None
         self.world.retry()
         self._judge("erasure retried")
         self.world.take_over()
