@@ -11,7 +11,7 @@ does: later reads and syncs look fine, and the data is gone at the cut.
 
 import errno
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -207,15 +207,20 @@ class SimDisk:
         if found is None:
             base = self._base.get(name, _NOTHING)
             found = self._runs[name, first, last] = b"".join([base.get(s, _ZEROS) for s in range(first, last)])
-        differing = _within(self._over.get(name), first, last) + _within(self._cached.get(name), first, last)
+        over, cached = self._over.get(name, _NOTHING), self._cached.get(name, _NOTHING)
+        differing = {sector: over[sector] for sector in _within(over, first, last)}
         if self._shown:
-            differing += [sector for file, sector in self._shown if file == name and first <= sector < last]
+            lost = [sector for file, sector in self._shown if file == name and first <= sector < last]
+            differing.update({sector: self._shown[name, sector] for sector in lost})
+        differing.update({sector: cached[sector][-1] for sector in _within(cached, first, last)})
         if not differing:
             return found
+        if len(differing) == last - first:
+            return b"".join([differing[sector] for sector in range(first, last)])
         patched = bytearray(found)
-        for sector in differing:
+        for sector, content in differing.items():
             at = (sector - first) * SECTOR_BYTES
-            patched[at : at + SECTOR_BYTES] = self._sector(name, sector)
+            patched[at : at + SECTOR_BYTES] = content
         return bytes(patched)
 
     def _sector(self, name: str, sector: int) -> bytes:
@@ -265,10 +270,10 @@ class SimDisk:
                 self._shown[name, sector] = versions[-1]
 
 
-def _within(sectors: Mapping[int, object] | None, first: int, last: int) -> list[int]:
+def _within(sectors: Mapping[int, object], first: int, last: int) -> Sequence[int]:
     """Those numbers from ``first`` to before ``last``, looked for in the shorter of the two."""
     if not sectors:
-        return []
+        return ()
     if last - first < len(sectors):
         return [sector for sector in range(first, last) if sector in sectors]
     return [sector for sector in sectors if first <= sector < last]
