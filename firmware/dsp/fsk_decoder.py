@@ -66,6 +66,10 @@ REPAIR_LOSS_MAX = 0.16
 """A repair takes one of the six least certain readings of the whole message, and only if it explains nearly as much:
 each reading tried lets a wrong message through with probability 1/256."""
 
+RIVAL_MARGIN = 0.10
+"""Explained share by which the message must beat any other. At 0 and 1 dB SNR of Bell 202 seven of 763 messages were
+wrong without it and none with it, for a fifth of the right ones; at 2 dB of V.23 it costs 1 in 600 (seeds 1 to 3)."""
+
 ATTEMPTS = 3
 
 
@@ -256,27 +260,50 @@ class Decoder:
             self._begin()
 
     def _finish(self) -> None:
-        data = bytes(c.byte for c in self._characters)
-        message = clip_message.parse(data)
-        if message is not None:
-            self.result, self.done = self._reading(message, False), True
+        chosen = self._chosen()
+        if chosen is None or self._is_doubtful(*chosen):
+            self._failed()
             return
-        message = self._repaired(data)
-        if message is not None:
-            self.result, self.done = self._reading(message, True), True
-            return
-        self._failed()
+        data, _ = chosen
+        self.result, self.done = self._reading(clip_message.parse(data), data != self._data()), True
 
-    def _repaired(self, data: bytes) -> ClipMessage | None:
-        """The same message with one character read otherwise so that its checksum is right, if there is just one."""
+    def _data(self) -> bytes:
+        return bytes(c.byte for c in self._characters)
+
+    def _chosen(self) -> tuple[bytes, float] | None:
+        """The message as it was read where its checksum is right, else with one character read otherwise so that it
+        is; and what was lost by that. None when there is no such message."""
+        data = self._data()
+        if clip_message.parse(data) is not None:
+            return data, 0.0
         wrong = sum(data) & 0xFF
-        readings = sorted(
-            (loss, at, byte) for at, c in enumerate(self._characters) if at != 1 for loss, byte in c.readings
-        )
-        for loss, at, byte in readings[:REPAIR_READINGS]:
+        for loss, at, byte in self._readings()[:REPAIR_READINGS]:
             if loss <= REPAIR_LOSS_MAX and (byte - data[at] + wrong) & 0xFF == 0:
-                return clip_message.parse(data[:at] + bytes([byte]) + data[at + 1 :])
+                repaired = _changed(data, (at, byte))
+                return (repaired, loss) if clip_message.parse(repaired) is not None else None
         return None
+
+    def _is_doubtful(self, chosen: bytes, loss: float) -> bool:
+        """Another message, in one or two characters different from what was read, is nearly as likely: in such noise a
+        right checksum says little, and no number is better than a wrong one."""
+        data = self._data()
+        needed = -sum(data) & 0xFF
+        limit = loss + RIVAL_MARGIN
+        readings = [reading for reading in self._readings() if reading[0] < limit]
+        for i, (lost, at, byte) in enumerate(readings):
+            if (byte - data[at]) & 0xFF == needed and _is_rival(_changed(data, (at, byte)), chosen):
+                return True
+            for also_lost, other, other_byte in readings[:i]:
+                together = (byte - data[at] + other_byte - data[other]) & 0xFF
+                if other == at or lost + also_lost >= limit or together != needed:
+                    continue
+                if _is_rival(_changed(data, (at, byte), (other, other_byte)), chosen):
+                    return True
+        return False
+
+    def _readings(self) -> list[tuple[float, int, int]]:
+        """(explained share lost, place, byte) of all other readings, likeliest first; the length is believed."""
+        return sorted((loss, at, byte) for at, c in enumerate(self._characters) if at != 1 for loss, byte in c.readings)
 
     def _reading(self, message: ClipMessage | None, repaired: bool) -> Reading:
         share = min(0.999, max(0.01, float(np.mean([c.share for c in self._characters]))))
@@ -288,6 +315,17 @@ class Decoder:
             repaired,
             round(10.0 * float(np.log10(share / (1.0 - share))), 1),
         )
+
+
+def _changed(data: bytes, *changes: tuple[int, int]) -> bytes:
+    out = bytearray(data)
+    for at, byte in changes:
+        out[at] = byte
+    return bytes(out)
+
+
+def _is_rival(data: bytes, chosen: bytes) -> bool:
+    return data != chosen and clip_message.parse(data) is not None
 
 
 @lru_cache(maxsize=2)
