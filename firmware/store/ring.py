@@ -14,6 +14,8 @@ from firmware.store.identity import Geometry
 from firmware.store.layout import BLOCK_BYTES
 
 FILE = "ring"
+SECTOR_BYTES = 512
+"""What a card writes whole or not at all, but for the one that a cut tears."""
 SCAN_BLOCKS = 256
 """Blocks read at a time while scanning: 1 MiB."""
 
@@ -74,9 +76,13 @@ class Ring:
             at = stop
 
     def zero_frame(self, found: Found) -> None:
-        """The header goes last: a cut in between leaves a frame that the next walk finds again."""
-        self.zero(found.position + 1, found.position + found.header.blocks)
-        self.zero(found.position, found.position + 1)
+        """The header goes last, and alone: a cut leaves a frame that the next walk finds again, or nothing of it, in
+        whatever order the sectors of a block reach the card."""
+        start = found.position % self.blocks * BLOCK_BYTES
+        end = start + found.header.blocks * BLOCK_BYTES
+        self._card.zero(FILE, start + SECTOR_BYTES, end - start - SECTOR_BYTES)
+        self._card.zero(FILE, start + HEADER_BYTES, SECTOR_BYTES - HEADER_BYTES)
+        self._card.zero(FILE, start, HEADER_BYTES)
 
     # ------------------------------------------------------------------------------------------------------- reading
 

@@ -20,6 +20,7 @@ from firmware.ports import Disk
 SECTOR_BYTES = 512
 _ZEROS = bytes(SECTOR_BYTES)
 _NOTHING: Mapping[int, bytes] = {}
+_NO_VERSIONS: Mapping[int, Sequence[bytes]] = {}
 
 Kind = Literal["read", "write", "sync", "durable", "create"]
 Key = tuple[str, int]
@@ -207,7 +208,7 @@ class SimDisk:
         if found is None:
             base = self._base.get(name, _NOTHING)
             found = self._runs[name, first, last] = b"".join([base.get(s, _ZEROS) for s in range(first, last)])
-        over, cached = self._over.get(name, _NOTHING), self._cached.get(name, _NOTHING)
+        over, cached = self._over.get(name, _NOTHING), self._cached.get(name, _NO_VERSIONS)
         differing = {sector: over[sector] for sector in _within(over, first, last)}
         if self._shown:
             lost = [sector for file, sector in self._shown if file == name and first <= sector < last]

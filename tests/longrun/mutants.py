@@ -361,10 +361,19 @@ MUTANTS: tuple[Mutant, ...] = (
     _one(
         "a frame's header is zeroed first",
         "store.ring",
+        "        self._card.zero(FILE, start + SECTOR_BYTES, end - start - SECTOR_BYTES)\n",
+        "        self._card.zero(FILE, start, HEADER_BYTES)\n"
+        "        self._card.zero(FILE, start + SECTOR_BYTES, end - start - SECTOR_BYTES)\n",
+        "large opt-out",
+    ),
+    _one(
+        "a frame's header is zeroed with the rest of its block",
+        "store.ring",
+        "        self._card.zero(FILE, start + SECTOR_BYTES, end - start - SECTOR_BYTES)\n"
+        "        self._card.zero(FILE, start + HEADER_BYTES, SECTOR_BYTES - HEADER_BYTES)\n"
+        "        self._card.zero(FILE, start, HEADER_BYTES)\n",
         "        self.zero(found.position + 1, found.position + found.header.blocks)\n"
         "        self.zero(found.position, found.position + 1)\n",
-        "        self.zero(found.position, found.position + 1)\n"
-        "        self.zero(found.position + 1, found.position + found.header.blocks)\n",
         "large opt-out",
     ),
     _one(
