@@ -6,32 +6,22 @@ python -m firmware ledger --state DIR [--json]
 """
 
 import argparse
-import json
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from firmware import ledgertable, selftest
+from firmware import selftest
 from firmware.appliance import Appliance, WiringError
 from firmware.config import ConfigError, Machine, parse_machine
 from firmware.evidence.pack import PackError
 from firmware.housekeeping import Housekeeper
-from firmware.livepanel import LivePanel
-from firmware.replay import replay
-from firmware.simulate import Nobody, Watcher, play
 from firmware.store.errors import CardFailed, ErasureUnconfirmed, NoRoot, NotProvisioned, VaultError, WrongKind
-from firmware.store.vault import Vault
 from firmware.units import MS_PER_S, STEP_MS, US_PER_S
-from firmware.wiring import Real, Replayed, Simulated, site_of
+from firmware.wiring import Real
 from hw.codec import CodecMissing, CodecRefused
-from hw.disk import DirectoryDisk
 from hw.gpio import PinsMissing
-from hw.pcap import CaptureDamaged, CaptureFile, parse_mac
-from hw.sim.stage import Stage
-from hw.sim.tape import TapeError, read_tape
-from hw.sim.terminal import Terminal
 
 OK, INTERNAL, USAGE, SETTINGS, UNPROVISIONED, WRONG_KIND, NO_ROOT, CARD, DEVICE, TAPE = range(10)
 """Exit codes; the README's table is this line."""
@@ -59,8 +49,6 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"Settings: {error} Nothing was started.", SETTINGS)
     except PackError as error:
         return _fail(error, UNPROVISIONED)
-    except TapeError as error:
-        return _fail(error, TAPE)
     except (CodecMissing, CodecRefused, PinsMissing) as error:
         return _fail(error, DEVICE)
     except BlockingIOError:
@@ -108,50 +96,38 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-# ------------------------------------------------------------------------------------------------------ simulate
+# ------------------------------------------------------------------------------------ a recorder that only plays
+# Imported in place: the tape, the capture reader and the panel on a terminal are nothing that a recorder waits for.
 
 
 def _simulate(given: argparse.Namespace) -> int:
-    stage = Stage(read_tape(given.tape), given.state)
-    simulated = Simulated(stage)
-    if given.provision is not None:
-        simulated.provision(given.provision, given.ring_mib << 20)
-    with Terminal() as terminal:
-        watcher: Watcher = LivePanel(terminal, stage.press, stage.lit) if given.realtime else Nobody()
-        play(
-            stage,
-            lambda: Appliance(simulated.parts, simulated.devices, simulation=True, threaded=False),
-            watcher,
-            realtime=given.realtime,
-        )
+    from firmware.rehearsal import TapeError, simulate
+
+    try:
+        simulate(given.tape, given.state, given.provision, given.ring_mib << 20, realtime=given.realtime)
+    except TapeError as error:
+        return _fail(error, TAPE)
     return OK
 
 
 def _replay(given: argparse.Namespace) -> int:
+    from firmware.rehearsal import CaptureDamaged, open_capture, replay_capture
+
     try:
-        capture = CaptureFile(given.capture, parse_mac(given.trunk_mac) if given.trunk_mac else None)
+        capture = open_capture(given.capture, given.trunk_mac)
     except (CaptureDamaged, FileNotFoundError, ValueError) as error:
         return _fail(str(error), TAPE)
-    replayed = Replayed(capture, given.state)
-    if given.provision is not None:
-        replayed.provision(given.provision, given.ring_mib << 20)
-    appliance = Appliance(replayed.parts, replayed.devices, simulation=True, threaded=False)
     try:
-        replay(appliance, replayed.clock.advance_ms)
+        replay_capture(capture, given.state, given.provision, given.ring_mib << 20)
     except CaptureDamaged as error:
         return _fail(str(error), TAPE)
     return OK
 
 
-# -------------------------------------------------------------------------------------------------------- ledger
-
-
 def _ledger(given: argparse.Namespace) -> int:
-    if not (given.state / "identity").is_file():
-        raise NotProvisioned()
-    site = site_of(given.state)
-    rows = ledgertable.rows(Vault.read_ledger(DirectoryDisk(given.state)), [line.name for line in site.lines])
-    print(json.dumps(rows, indent=1) if given.json else ledgertable.table(rows, site.of("site", "timezone")))
+    from firmware.rehearsal import ledger_of
+
+    print(ledger_of(given.state, as_json=given.json))
     return OK
 
 

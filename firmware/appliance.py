@@ -7,6 +7,7 @@ The same class runs on a Pi, on virtual time and in the tests; what differs is h
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from firmware.config import Site, parse_site
 from firmware.dsp.ear import Ear
@@ -15,7 +16,7 @@ from firmware.evidence.courier import Courier
 from firmware.evidence.site import NOTICE_DOCUMENT, NOTICE_VERSION_DOCUMENT, SITE_DOCUMENT, SiteFacts
 from firmware.evidence.visit import job
 from firmware.lookback import LookBack
-from firmware.loop import Loop, Rig, Settings, VoipWiring
+from firmware.loop import Loop, Rig, Settings
 from firmware.policy.faults import Pattern
 from firmware.policy.line import LineSettings, NoticeSource
 from firmware.ports import Clock, Codec, PacketSource, Pins, Samples, Stick, Watchdog
@@ -24,8 +25,10 @@ from firmware.store.commands import DocumentChanged, Report, StickReport
 from firmware.store.vault import Vault, VaultParts
 from firmware.store.writer import Writer
 from firmware.units import US_PER_S
-from firmware.voip.settings import LineSlot, OnTransfer, TrunkSettings
-from firmware.voip.trunk import Trunk
+
+if TYPE_CHECKING:
+    from firmware.voip.settings import TrunkSettings
+    from firmware.voipfeed import VoipWiring
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ def line_settings(site: Site) -> tuple[LineSettings, ...]:
     return tuple(LineSettings(sense=line.sense, voip=line.kind == "voip", **common) for line in site.lines)
 
 
-def trunk_settings(site: Site) -> TrunkSettings:
+def trunk_settings(site: Site) -> "TrunkSettings":
     """A line without numbers of its own has the site's list."""
+    from firmware.voip.settings import LineSlot, OnTransfer, TrunkSettings
+
     shared = tuple(site.of("voip", "ddi_list"))
     return TrunkSettings(
         lines=tuple(LineSlot(line.ddi or shared, line.agents) for line in site.lines if line.kind == "voip"),
@@ -183,7 +188,7 @@ class Appliance:
                 raise WiringError(f"A codec channel is for the line {name}, which the site's settings do not have.")
         return [self._rig(attached, names) for attached in self._devices.codecs]
 
-    def _voip(self) -> VoipWiring | None:
+    def _voip(self) -> "VoipWiring | None":
         lines = tuple(i for i, line in enumerate(self.site.lines) if line.kind == "voip")
         port = self._devices.packets
         if not lines and port is None:
@@ -192,6 +197,9 @@ class Appliance:
             raise WiringError("The site has VoIP lines, and tacet.toml names no trunk_interface and inside_interface.")
         if not lines:
             raise WiringError("There is a trunk to listen to, and the site's settings have no VoIP line.")
+        from firmware.voip.trunk import Trunk
+        from firmware.voipfeed import VoipWiring
+
         return VoipWiring(port, Trunk(trunk_settings(self.site)), lines, lambda: self._ear(2, False))
 
     def _rig(self, attached: Attached, names: list[str]) -> Rig:

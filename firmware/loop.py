@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from firmware.dsp.ear import Ear, Listening
 from firmware.lookback import LookBack
@@ -23,7 +23,7 @@ from firmware.policy.line import Act, DestroyCall, HoldCall, Line, LineSettings,
 from firmware.policy.line import LatchOptOut as LatchAct
 from firmware.policy.records import GapReason, Outcome
 from firmware.policy.share import UnknownShare
-from firmware.ports import Block, Clock, Codec, CodecState, PacketSource, Pins, Samples, Watchdog
+from firmware.ports import Block, Clock, Codec, CodecState, Pins, Samples, Watchdog
 from firmware.recording import NoticeUsed, Recorder, played_ms
 from firmware.store.commands import (
     Alarm,
@@ -37,9 +37,10 @@ from firmware.store.commands import (
     Report,
 )
 from firmware.units import BLOCK_MS, BLOCK_SAMPLES, MS_PER_DAY, US_PER_S
-from firmware.voip.trunk import Trunk
-from firmware.voipfeed import MakeEar, VoipFeed
-from firmware.voipline import VoipLine
+
+if TYPE_CHECKING:
+    from firmware.voipfeed import VoipFeed, VoipWiring
+    from firmware.voipline import VoipLine
 
 BLOCKS_PER_STEP_MAX = 50
 """5 s of audio of one codec in one step: after a stall the keys are read again in between."""
@@ -78,17 +79,6 @@ class Queue(Protocol):
 
 
 @dataclass(frozen=True)
-class VoipWiring:
-    """What passes between trunk and telephones. ``lines``: recorder line of each of the trunk's slots, in their
-    order."""
-
-    port: PacketSource
-    trunk: Trunk
-    lines: tuple[int, ...]
-    make_ear: MakeEar
-
-
-@dataclass(frozen=True)
 class Settings:
     """What the site and the machine fix for a run of the loop."""
 
@@ -115,7 +105,7 @@ class Loop:
         watchdog: Watchdog,
         utc_ms: Callable[[], int],
         told: Callable[[Report], None],
-        voip: VoipWiring | None = None,
+        voip: "VoipWiring | None" = None,
     ) -> None:
         self._clock = clock
         self._rigs = rigs
@@ -130,7 +120,7 @@ class Loop:
         self._look_back_us = max(line.look_back_us for line in settings.lines)
         self._wires = {i: Line(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines) if not line.voip}
         """Lines on two wires, by number; the others are VoIP."""
-        voip_lines = {i: VoipLine(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines) if line.voip}
+        voip_lines = _voip_lines(settings.lines, lambda: next(calls)) if voip is not None else {}
         self.lines: list[KeyedLine] = [line for _, line in sorted({**self._wires, **voip_lines}.items())]
         self._rig_of = {line: rig for rig in rigs for line in rig.lines}
         self._inputs = Inputs(len(self.lines), settings.flash_min_ms, settings.flash_max_ms)
@@ -144,7 +134,9 @@ class Loop:
         self.set_notice(settings.notice, settings.notice_used)
         self.voip = None if voip is None else self._feed(voip, voip_lines)
 
-    def _feed(self, voip: VoipWiring, lines: Mapping[int, VoipLine]) -> VoipFeed:
+    def _feed(self, voip: "VoipWiring", lines: "Mapping[int, VoipLine]") -> "VoipFeed":
+        from firmware.voipfeed import VoipFeed
+
         slots = {slot: lines[line] for slot, line in enumerate(voip.lines)}
         return VoipFeed(voip.port, voip.trunk, slots, self._recorder, self.panel, voip.make_ear, self._carry_out)
 
@@ -408,6 +400,14 @@ class Loop:
 
     def _utc_ms(self, at_mono_us: int) -> int:
         return self._utc_ms_now() - (self._now_us - at_mono_us) // 1000
+
+
+def _voip_lines(lines: Sequence[LineSettings], next_call: Callable[[], int]) -> "dict[int, VoipLine]":
+    """Imported here: SIP and its packet library cost 6 MB and a tenth of a second, and an analogue recorder has no use
+    for them."""
+    from firmware.voipline import VoipLine
+
+    return {i: VoipLine(i, line, next_call) for i, line in enumerate(lines) if line.voip}
 
 
 def _on_line(event: ev.Event, lines: Sequence[int]) -> ev.Event:

@@ -7,6 +7,7 @@ is a gap with the reason that held then, ``lost_samples`` where none did.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,9 @@ from firmware.store.commands import (
     WriteRow,
 )
 from firmware.units import MS_PER_S, SAMPLE_RATE_HZ, SAMPLE_US
-from firmware.voip.output import MediaPiece
+
+if TYPE_CHECKING:
+    from firmware.voip.output import MediaPiece
 
 PAYMENT_PRESSES_MAX = 64
 
@@ -118,7 +121,7 @@ class Recorder:
         )
         return self._take(recording, silences, fault, stretch)
 
-    def take_piece(self, call: Call, silences: Sequence[Silence], fault: bool, piece: MediaPiece) -> bool:
+    def take_piece(self, call: Call, silences: Sequence[Silence], fault: bool, piece: "MediaPiece") -> bool:
         """The same for a piece of a VoIP call, whose bytes are kept as they came."""
         recording = self._of(call)
         stretch = _Stretch(
@@ -306,7 +309,7 @@ def played_ms(samples: int) -> int:
     return samples * MS_PER_S // SAMPLE_RATE_HZ
 
 
-def cut(piece: MediaPiece, start: int, stop: int) -> NDArray[np.int16] | bytes:
+def cut(piece: "MediaPiece", start: int, stop: int) -> NDArray[np.int16] | bytes:
     """Samples [start, stop) of a piece: a slice of its codec bytes (two channels, byte by byte), or of linear samples.
 
     Linear audio at 16 kHz is kept at the line's 8 kHz: two neighbours become their mean. No telephone provider offers

@@ -35,6 +35,17 @@ REORDER_US = 2 * US_PER_S
 MakeEar = Callable[[], Ear]
 
 
+@dataclass(frozen=True)
+class VoipWiring:
+    """What passes between trunk and telephones. ``lines``: recorder line of each of the trunk's slots, in their
+    order."""
+
+    port: PacketSource
+    trunk: Trunk
+    lines: tuple[int, ...]
+    make_ear: MakeEar
+
+
 @dataclass
 class _Live:
     line: VoipLine

@@ -1,5 +1,5 @@
-"""The composition root: the only module that knows both the recorder's mind and its devices. It wires; it decides
-nothing."""
+"""The composition root of a real recorder: it knows both the recorder's mind and its devices. It wires; it decides
+nothing. What only plays a recorder is wired in ``rehearsal``, and not read where one records."""
 
 import os
 import sys
@@ -10,14 +10,13 @@ from pathlib import Path
 
 from firmware import selftest
 from firmware.appliance import Attached, Devices, read_site_facts
-from firmware.config import ConfigError, Machine, Site, parse_site
-from firmware.evidence.courier import InlineCourier, ThreadCourier
+from firmware.config import ConfigError, Machine
+from firmware.evidence.courier import ThreadCourier
 from firmware.evidence.pack import PACK_FILE
-from firmware.evidence.site import SITE_DOCUMENT
 from firmware.policy.events import Edge, Lamp
 from firmware.ports import ErasableMemory, PacketSource, Pins, Stick
 from firmware.provision import enrol, provision
-from firmware.store.errors import AlreadyProvisioned, NoRoot, NotProvisioned
+from firmware.store.errors import NotProvisioned
 from firmware.store.vault import Vault, VaultParts
 from hw import boardfacts
 from hw.board import SystemdWatchdog
@@ -29,25 +28,12 @@ from hw.gpio import KEYS, GpioPins
 from hw.lockdown import harden
 from hw.netport import NetPort
 from hw.nvmem import FileMemory, NvmemMemory
-from hw.pcap import START_MONO_US, CaptureFile
 from hw.pinmap import DEFAULT_PINS, PinMap
 from hw.remotestick import RemoteStick
-from hw.sim.clock import SimClock, SimRtc
-from hw.sim.paced import PacedPackets
-from hw.sim.stage import Stage
 from hw.usbstick import UsbStick
 from hw.wav import read_notice
 
-SIMULATED_HOLD_BYTES = 16 << 20
 BLINK_S = 0.5
-
-
-class NoWatchdog:
-    """Virtual time has nobody to bite it."""
-
-    def ready(self) -> None: ...
-
-    def kick(self) -> None: ...
 
 
 class NoPins:
@@ -59,64 +45,6 @@ class NoPins:
     def show(self, lamps: object, sounder: bool) -> None: ...
 
     def close(self) -> None: ...
-
-
-class _Unreal:
-    """What every simulated recorder shares: a state directory that is marked as such."""
-
-    parts: VaultParts
-
-    def provision(self, pack: Path, ring_bytes: int) -> None:
-        """At the first start only; a state that is provisioned already is left as it is."""
-        stick = UsbStick(str(pack))
-        try:
-            provision(
-                self.parts,
-                stick.read,
-                read_site_facts,
-                simulation=True,
-                ring_bytes=ring_bytes,
-                hold_bytes=SIMULATED_HOLD_BYTES,
-            )
-        except AlreadyProvisioned:
-            return
-        enrol(Vault.open(self.parts, simulation=True), stick)
-
-
-class Simulated(_Unreal):
-    """A stage and the vault's ports on it."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.parts = VaultParts(stage.disk, stage.memory, stage.clock, stage.rtc, os.urandom, FlacEncoder())
-
-    def devices(self) -> Devices:
-        """Opened anew at each boot of the simulated machine."""
-        stage = self.stage
-        return Devices(
-            clock=stage.clock,
-            codecs=[Attached(stage.open_codec(), tuple(stage.line_names()))],
-            pins=stage.open_pins(),
-            watchdog=NoWatchdog(),
-            read_notice=read_notice,
-            courier=InlineCourier(),
-        )
-
-
-class Replayed(_Unreal):
-    """A capture file, on its own time."""
-
-    def __init__(self, capture: CaptureFile, state: Path) -> None:
-        self._capture = capture
-        origin_utc_ms = (capture.origin_utc_us - START_MONO_US) // 1000
-        self.clock = SimClock(origin_utc_ms)
-        state.mkdir(parents=True, exist_ok=True)
-        memory = FileMemory(state / "memory", create=True)
-        self.parts = VaultParts(DirectoryDisk(state), memory, self.clock, SimRtc(self.clock), os.urandom, FlacEncoder())
-
-    def devices(self) -> Devices:
-        packets = PacedPackets(self._capture, self.clock)
-        return Devices(self.clock, [], NoPins(), NoWatchdog(), read_notice, InlineCourier(), packets)
 
 
 class Real:
@@ -268,16 +196,3 @@ def _board() -> selftest.BoardFacts:
             for seat in boardfacts.usb_seats()
         ],
     )
-
-
-def site_of(state: Path) -> Site:
-    """The settings in a state directory that nobody has open; the defaults where they cannot be read from there."""
-    clock = SimClock(0)
-    try:
-        parts = VaultParts(
-            DirectoryDisk(state), FileMemory(state / "memory"), clock, SimRtc(clock), os.urandom, FlacEncoder()
-        )
-        document = Vault.read_document(parts, SITE_DOCUMENT)
-    except (OSError, NoRoot):
-        document = None
-    return parse_site(document.decode("utf-8") if document is not None else "")

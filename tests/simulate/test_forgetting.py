@@ -6,8 +6,8 @@ import pytest
 
 from firmware.appliance import Appliance
 from firmware.policy.events import Lamp
+from firmware.rehearsal import Simulated
 from firmware.simulate import World, play
-from firmware.wiring import Simulated
 from hw.sim.stage import Stage
 from hw.sim.tape import read_tape
 from tests.simulate.adversary import Adversary
