@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.longrun.errors import sweep
 from tests.longrun.flips import flip_all
-from tests.longrun.mutants import MUTANTS
+from tests.longrun.mutants import MUTANTS, SUMMARY
 from tests.longrun.progress import Portion, portions_in
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ Made by `python -m tests.longrun.figures` from `progress.jsonl` and from runs ma
 | device-years | {years:.1f} years, {faults:,} faults | {year_violations} | {year_seeds} |
 | errors at every call | {runs:,} lives: {disk_calls} disk calls × once, twice, for ever × EIO, ENOSPC; {memory_calls} memory accesses × once, twice, for ever | {sweep_violations} | – |
 | bit flips | {flips:,}: {slots} of a slot, {table:,} of a table, {entries:,} of 50 bag entries, {frames:,} of 3 frames | {accepted} accepted | – |
-| mutants | {mutants} known bugs put into the store, {equivalent} of them argued equivalent in MUTANTS.md | – | – |
+| mutants | {mutants} known bugs put into the store, {equivalent} of them argued equivalent in MUTANTS.md; the last whole run of `make mutate` ended with `{mutated}` | – | – |
 
 A violation is an invariant of the storage design (I1 to I26) that a state broke. All runs replay from their seed:
 `python -m tests.longrun --seed N --states M --years Y`.
@@ -106,6 +106,7 @@ def page(portions: Sequence[Portion]) -> str:
         accepted=found.accepted,
         mutants=len(MUTANTS),
         equivalent=sum(bool(mutant.equivalent) for mutant in MUTANTS),
+        mutated=SUMMARY.read_text(encoding="utf-8").strip(),
     )
 
 

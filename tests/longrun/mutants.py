@@ -6,7 +6,8 @@
 
 A mutant is a replacement of source text that must occur exactly once, made in memory while the module is imported in a
 process of its own; the tree is not touched. ``equivalent`` names why a mutant cannot be told from the original, which
-MUTANTS.md argues in writing; such a mutant must *survive*, or the argument is wrong.
+MUTANTS.md argues in writing; such a mutant must *survive*, or the argument is wrong. The unchanged store is hunted first,
+with all of them: what finds it finds nothing.
 """
 
 import importlib.abc
@@ -17,8 +18,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
 from types import ModuleType
 
+SUMMARY = Path(__file__).with_name("mutants.txt")
+"""The last line of the last whole run, for FIGURES.md."""
 SURVIVED, KILLED, BROKEN = 0, 7, 9
 """Exit codes of a mutant's process; BROKEN: the text to replace is not there (any more)."""
 
@@ -399,8 +404,24 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
 )
 
+ORIGINAL = Mutant(
+    "the original, unchanged",
+    (),
+    tuple(dict.fromkeys(prey for mutant in MUTANTS for prey in mutant.hunt)),
+    "whatever finds it would find every mutant",
+)
+
 
 # ------------------------------------------------------------------------------------------------ in the child process
+
+
+def edited(source: str, edits: Sequence[Edit]) -> str:
+    """Raises LookupError where a text to replace is not there exactly once."""
+    for edit in edits:
+        if source.count(edit.old) != 1:
+            raise LookupError(f"{source.count(edit.old)} times there: {edit.old!r}")
+        source = source.replace(edit.old, edit.new)
+    return source
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -412,12 +433,12 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> object:
         source = self.get_data(self.get_filename(fullname)).decode("utf-8")
-        for edit in self._edits:
-            if source.count(edit.old) != 1:
-                print(f"broken: {fullname} has the text {source.count(edit.old)} times: {edit.old!r}")
-                sys.exit(BROKEN)
-            source = source.replace(edit.old, edit.new)
-        return compile(source, self.get_filename(fullname), "exec", dont_inherit=True)
+        try:
+            changed = edited(source, self._edits)
+        except LookupError as error:
+            print(f"broken: {fullname}: {error}")
+            sys.exit(BROKEN)
+        return compile(changed, self.get_filename(fullname), "exec", dont_inherit=True)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -489,21 +510,26 @@ def try_mutant(mutant: Mutant) -> Verdict:
     return Verdict(mutant, done.returncode, lines[-1] if lines else "", time.monotonic() - started)
 
 
+def _tried(mutant: Mutant) -> Verdict:
+    verdict = try_mutant(mutant)
+    word = {KILLED: "killed", SURVIVED: "survived"}.get(verdict.code, "broken")
+    mark = "" if verdict.as_it_should else "   <-- NOT AS IT SHOULD BE"
+    print(f"{word:8} {verdict.seconds:5.1f} s  {mutant.name}: {verdict.found[:140]}{mark}", flush=True)
+    return verdict
+
+
 def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["--hunt"]:
-        return _hunt(next(mutant for mutant in MUTANTS if mutant.name == arguments[1]))
-    chosen = [mutant for mutant in MUTANTS if not arguments or mutant.name in arguments]
-    verdicts: list[Verdict] = []
-    for mutant in chosen:
-        verdict = try_mutant(mutant)
-        verdicts.append(verdict)
-        word = {KILLED: "killed", SURVIVED: "survived"}.get(verdict.code, "broken")
-        mark = "" if verdict.as_it_should else "   <-- NOT AS IT SHOULD BE"
-        print(f"{word:8} {verdict.seconds:5.1f} s  {mutant.name}: {verdict.found[:140]}{mark}", flush=True)
+        return _hunt(next(mutant for mutant in (ORIGINAL, *MUTANTS) if mutant.name == arguments[1]))
+    originals = [] if arguments else [_tried(ORIGINAL)]
+    verdicts = [_tried(mutant) for mutant in MUTANTS if not arguments or mutant.name in arguments]
     killed = sum(verdict.code == KILLED for verdict in verdicts)
     equivalent = sum(bool(verdict.mutant.equivalent) for verdict in verdicts)
-    wrong = sum(not verdict.as_it_should for verdict in verdicts)
-    print(f"mutants={len(verdicts)} killed={killed} equivalent={equivalent} wrong={wrong}")
+    wrong = sum(not verdict.as_it_should for verdict in (*originals, *verdicts))
+    summary = f"mutants={len(verdicts)} killed={killed} equivalent={equivalent} wrong={wrong}"
+    print(summary)
+    if not arguments:
+        SUMMARY.write_text(f"{summary} {date.today()}\n", encoding="utf-8")
     return 1 if wrong else 0
 
 

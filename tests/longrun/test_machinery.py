@@ -1,6 +1,8 @@
 """The explorer's own parts: its images are those of the simulated card, its memo hides nothing, its attacker sees."""
 
+import importlib.util
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from tests.longrun.explore import Effort, Explorer
 from tests.longrun.ideal import IdealCiphers, NonceReused, Registry
 from tests.longrun.images import Trace
 from tests.longrun.memo import Memo
+from tests.longrun.mutants import MUTANTS, Mutant, edited
 from tests.longrun.workloads import opt_outs
 from tests.longrun.world import World
 
@@ -109,3 +112,14 @@ def test_a_nonce_used_twice_for_different_texts_is_noticed() -> None:
         ciphers.seal(b"k" * 32, bytes(12), b"two", b"")
     with pytest.raises(NonceReused):
         ciphers.seal(b"k" * 32, bytes(12), b"one", b"other")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_can_still_be_made(mutant: Mutant) -> None:
+    """The text that it replaces is in the store exactly once, and what replaces it can be compiled."""
+    for module in {edit.module for edit in mutant.edits}:
+        found = importlib.util.find_spec(module)
+        assert found is not None
+        assert found.origin is not None
+        source = Path(found.origin).read_text(encoding="utf-8")
+        compile(edited(source, [edit for edit in mutant.edits if edit.module == module]), found.origin, "exec")

@@ -271,12 +271,12 @@ class World:
         self.acknowledge()
 
     def keep(self, call_id: bytes) -> str | None:
-        """The KEEP key; on a running call it takes effect at its close."""
+        """The KEEP key; on a running call it takes effect at its close. The first press counts."""
         self.begin(Pending("keep", may_hold=frozenset({call_id})))
         refused = self.vault.keep(call_id)
         kept = self.promise.calls.get(call_id)
         if refused is None and kept is not None and not kept.hold:
-            self.asked[call_id] = self.now_utc_ms() + PROVISIONAL_HOLD_DAYS * MS_PER_DAY
+            self.asked.setdefault(call_id, self.now_utc_ms() + PROVISIONAL_HOLD_DAYS * MS_PER_DAY)
         self.acknowledge(self._holding_asked(self.promise))
         return refused
 
