@@ -57,7 +57,8 @@ A violation is an invariant of the storage design (I1 to I26) that a state broke
 - The explorer's signatures and HPKE are ideal (nobody forges them); a sample runs with the real ones. Their strength, and
   that of ChaCha20-Poly1305, is taken from others.
 - Workloads are small: a few calls a day, a ring of 1 MiB, bags of 20 KiB. Sizes are parameters of the same code.
-- Real file systems and cards: a SIGKILL storm runs on the real adapter; power cuts on real cards are for the bench.
+- Real file systems: the adapter is tried by a SIGKILL storm, and in `make proof` (as root) by power cuts on ext4 that drop all
+  that was not synced (`power.py`); power cuts on real cards are for the bench.
 
 ## Residual risks
 1. No secure boot on a Pi 3: whoever holds the device can replace its firmware and record *future* calls.

@@ -1,10 +1,10 @@
-"""SIGKILL storms on a real file system: a recorder process is killed at random moments, again and again, on one card.
+"""Storms on a real file system: a recorder process dies at random moments, again and again, on one card.
 
-The child records, opts out and expires on a real directory with the real ciphers, and says on a pipe what was
-acknowledged; the parent kills it, boots the vault on what is there, and compares. The page cache survives a SIGKILL, so
-this shows the real adapter and the process's death, not the loss of unsynced data: that is the explorer's part.
+The child records and opts out on a real directory with the real ciphers, and says on a pipe what was acknowledged; the
+parent kills it, boots the vault on what is there, and compares. The page cache survives a SIGKILL; on a ``LossyCard``
+the power fails first, and what was not synced is gone.
 
-    python -m tests.longrun.storm DIRECTORY SEED     (the child)
+    python -m tests.longrun.storm DIRECTORY SEED [careless]     (the child; careless: it syncs nothing)
 """
 
 import os
@@ -17,11 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from firmware.policy.records import AudioCodec, Direction, LedgerRow, Outcome
+from firmware.store.errors import VaultError
 from firmware.store.vault import Vault, VaultParts
 from hw.clock import MachineClock
 from hw.disk import DirectoryDisk
 from hw.nvmem import FileMemory
 from hw.sim.clock import SimClock, SimRtc
+from tests.longrun.power import LossyCard
 from tests.longrun.real import charter_of_real_keys
 from tests.longrun.world import START_UTC_MS, TINY, NoEncoder, meta_of
 
@@ -39,15 +41,15 @@ class Storm:
     violations: list[str] = field(default_factory=list)
 
 
-def parts_in(directory: Path, *, create: bool = False) -> VaultParts:
+def parts_in(directory: Path, *, create: bool = False, disk_type: type[DirectoryDisk] = DirectoryDisk) -> VaultParts:
     memory = FileMemory(directory / "memory", create=create)
-    disk = DirectoryDisk(directory / "card", exclusive=True)
+    disk = disk_type(directory / "card", exclusive=True)
     rtc = SimRtc(SimClock(START_UTC_MS))
     return VaultParts(disk, memory, MachineClock(), rtc, os.urandom, NoEncoder())
 
 
 def provision(directory: Path) -> None:
-    (directory / "card").mkdir()
+    (directory / "card").mkdir(exist_ok=True)
     parts = parts_in(directory, create=True)
     Vault.provision(parts, charter_of_real_keys(), GEOMETRY)
     close(parts)
@@ -58,10 +60,10 @@ def close(parts: VaultParts) -> None:
     parts.disk.close()
 
 
-def record_for_ever(directory: Path, seed: str) -> None:
+def record_for_ever(directory: Path, seed: str, disk_type: type[DirectoryDisk]) -> None:
     """The child: one line on stdout for each acknowledgement, as soon as it was made."""
     rng = random.Random(seed)
-    vault = Vault.open(parts_in(directory), simulation=True)
+    vault = Vault.open(parts_in(directory, disk_type=disk_type), simulation=True)
     while True:
         for line in range(2):
             vault.latch_opt_out(line, False)
@@ -81,25 +83,32 @@ def record_for_ever(directory: Path, seed: str) -> None:
         vault.tick()
 
 
-def storm(directory: Path, kills: int, seed: int) -> Storm:
-    """``kills`` rounds on one card; every acknowledgement of every round must hold after each."""
+def storm(directory: Path, kills: int, seed: int, lossy: LossyCard | None = None, *, careless: bool = False) -> Storm:
+    """``kills`` rounds on one card; every acknowledgement of every round must hold after each. ``lossy``: the power
+    fails at ``directory / "card"``. Ends at the first violation."""
     provision(directory)
     rng = random.Random(seed)
     found = Storm()
-    for number in range(kills):
-        _round(directory, f"{seed}/{number}", rng, found)
+    while found.kills < kills and not found.violations:
+        words = [str(directory), f"{seed}/{found.kills}", *(["careless"] if careless else [])]
+        _round(words, rng, found, lossy)
+        if lossy is not None:
+            lossy.restore()
         _compare(directory, found)
     return found
 
 
-def _round(directory: Path, seed: str, rng: random.Random, found: Storm) -> None:
-    command = [sys.executable, "-m", "tests.longrun.storm", str(directory), seed]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+def _round(words: Sequence[str], rng: random.Random, found: Storm, lossy: LossyCard | None) -> None:
+    command = [sys.executable, "-m", "tests.longrun.storm", *words]
+    errors = None if lossy is None else subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
         assert child.stdout is not None
         for _ in range(rng.randrange(1, 40)):
             line = child.stdout.readline()
             assert line, "the child ended by itself"
             _note(found, line)
+        if lossy is not None:
+            lossy.cut()
         child.send_signal(signal.SIGKILL)
         found.kills += 1
         for line in child.stdout:
@@ -120,7 +129,12 @@ def _note(found: Storm, line: str) -> None:
 
 def _compare(directory: Path, found: Storm) -> None:
     parts = parts_in(directory)
-    vault = Vault.open(parts, simulation=True)
+    try:
+        vault = Vault.open(parts, simulation=True)
+    except VaultError as error:
+        close(parts)
+        found.violations.append(f"the boot failed: {error}")
+        return
     there = {entry.call_id.hex() for entry in vault.calls()}
     found.violations += [f"a destroyed call came back: {call}" for call in found.gone & there]
     found.violations += [f"a closed call is missing: {call}" for call in found.closed - there]
@@ -137,8 +151,19 @@ def _compare(directory: Path, found: Storm) -> None:
     close(parts)
 
 
+class CarelessDisk(DirectoryDisk):
+    """Believes the page cache: what a test of lost data has to find."""
+
+    def sync(self, name: str) -> None:
+        self.size(name)
+
+    def write_durable(self, name: str, offset: int, data: bytes | bytearray | memoryview) -> None:
+        self.write(name, offset, data)
+
+
 def main(arguments: Sequence[str]) -> None:
-    record_for_ever(Path(arguments[0]), arguments[1])
+    directory, seed, *careless = arguments
+    record_for_ever(Path(directory), seed, CarelessDisk if careless else DirectoryDisk)
 
 
 if __name__ == "__main__":
