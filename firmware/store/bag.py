@@ -7,13 +7,14 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from zlib import crc32
 
 from firmware.store.card import MIRRORS, Card
 from firmware.store.ciphers import NONCE_BYTES, TAG_BYTES, Ciphers
 from firmware.store.entries import Kind, subject
 from firmware.store.errors import BadSeal, VaultError
-from firmware.store.layout import BAG, bound
+from firmware.store.layout import BAG, bound, prefixed
 from firmware.store.table import BagRow
 
 ALIGN = 64
@@ -119,14 +120,25 @@ class Pool:
 
     # ----------------------------------------------------------------------------------------------------- reading
 
+    def bodies(self, bag: Bag, entries: Sequence[Entry]) -> list[bytes]:
+        """Of many entries of one bag, its slot read once. Raises as ``body``."""
+        opener, slot = self.opener(bag.row), bag.row.bag_id * self.slot_bytes
+        images = [self._card.try_read(f"{STEM}.{mirror}", slot, bag.end) for mirror in MIRRORS]
+        readable = [image for image in images if image is not None]
+        found: list[bytes] = []
+        for entry in entries:
+            valid = opener.valid(entry.index, readable, entry.offset)
+            found.append(self.body(bag, entry) if valid is None else valid[1])
+        return found
+
     def body(self, bag: Bag, entry: Entry) -> bytes:
         """From either mirror. Raises VaultError where both are damaged, CardFailed."""
         size = stored_bytes(entry.length)
-        for raw in self._card.read_mirrors(STEM, bag.row.bag_id * self.slot_bytes + entry.offset, size):
-            state, _, body = self.opener(bag.row).judge(entry.index, raw, 0)
-            if state is State.VALID:
-                return body
-        raise VaultError("An entry of a bag is damaged in both copies; the other calls are not affected.")
+        images = self._card.read_mirrors(STEM, bag.row.bag_id * self.slot_bytes + entry.offset, size)
+        valid = self.opener(bag.row).valid(entry.index, images, 0)
+        if valid is None:
+            raise VaultError("An entry of a bag is damaged in both copies; the other calls are not affected.")
+        return valid[1]
 
     def load(self, row: BagRow) -> Loaded:
         """Boot: parse both mirrors entry by entry, take whichever is valid, make them equal. Raises CardFailed."""
@@ -186,7 +198,7 @@ class Opener:
         stored: list[bytes] = []
         end = 0
         while end < len(first):
-            found = self._valid(len(entries), (first, second), end)
+            found = self.valid(len(entries), (first, second), end)
             if found is None:
                 stored.append(END_MARK)
                 break
@@ -198,8 +210,8 @@ class Opener:
         calls = sum(entry.kind is Kind.OPEN for entry in entries)
         return Parsed(tuple(entries), tuple(bodies), calls, end, b"".join(stored))
 
-    def _valid(self, index: int, images: Sequence[bytes], at: int) -> tuple[Kind, bytes, bytes] | None:
-        """The entry's kind, its body and its bytes in the slot."""
+    def valid(self, index: int, images: Sequence[bytes], at: int) -> tuple[Kind, bytes, bytes] | None:
+        """The entry's kind, its body and its bytes in the slot, from the first image that has it whole."""
         for image in images:
             state, kind, body = self.judge(index, image, at)
             if state is State.VALID:
@@ -232,7 +244,12 @@ class Opener:
         return entry + bytes(-len(entry) % ALIGN)
 
     def aad(self, index: int, kind: Kind) -> bytes:
-        return bound(BAG, self.device_id, struct.pack(">IIB", self.bag_id, index, kind))
+        return self._domain + prefixed(struct.pack(">IIB", self.bag_id, index, kind))
+
+    @cached_property
+    def _domain(self) -> bytes:
+        """A bag of 256 calls has a thousand entries."""
+        return bound(BAG, self.device_id)
 
 
 _KINDS = {int(kind): kind for kind in Kind}

@@ -11,7 +11,7 @@ from firmware.policy.records import AudioCodec
 from firmware.policy.trusted_time import Reading, TrustedTime
 from firmware.ports import AudioEncoder, Clock, Disk, ErasableMemory, Rtc
 from firmware.store.auditlog import AuditLog
-from firmware.store.bag import Bag, Pool
+from firmware.store.bag import Bag, Entry, Pool
 from firmware.store.card import Card
 from firmware.store.ciphers import REAL, Ciphers
 from firmware.store.entries import (
@@ -171,16 +171,17 @@ class Core:
         if kind is Kind.META:
             call.meta_hash = digest(body)
         elif kind is Kind.CLOSE:
-            call.close = decode_close(body)
+            if call.close is None or not body.endswith(call.close.signature):
+                call.close = decode_close(body)
         elif kind is Kind.HOLDINFO:
             call.hold = decode_hold(body)
         else:
             call.intents.setdefault(bag.row.bag_id, []).append(decode_intent(body))
 
     def _index_open(self, bag: Bag, body: bytes) -> None:
-        entry, _ = decode_open(body)
-        call = self.calls.get(entry.call_id)
+        call = self.calls.get(subject(Kind.OPEN, body))
         if call is None:
+            entry, _ = decode_open(body)
             call = Call(
                 entry.call_id,
                 entry.opened_utc_ms,
@@ -222,13 +223,14 @@ class Core:
         for entry in bag.entries:
             if entry.kind is not Kind.INTENT:
                 last[entry.kind, entry.call_id] = entry.index
-        kept: Contents = []
+        kept: list[Entry] = []
         for entry in bag.entries:
             superseded = entry.kind is not Kind.INTENT and last[entry.kind, entry.call_id] != entry.index
             voided = entry.kind is Kind.INTENT and entry.call_id in void
             if entry.call_id not in without and not superseded and not voided:
-                kept.append((entry.kind, self.pool.body(bag, entry)))
-        return kept
+                kept.append(entry)
+        kinds = [entry.kind for entry in kept]
+        return list(zip(kinds, self.pool.bodies(bag, kept), strict=True))
 
     def entry_body(self, call: Call, kind: Kind) -> bytes | None:
         """The entry of this kind that counts, from the day bag or, where that is gone, from the hold bag."""

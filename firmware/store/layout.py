@@ -60,16 +60,16 @@ class Cursor:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
     def u8(self) -> int:
-        return self.unpack("B")[0]
+        return self.take(1)[0]
 
     def u16(self) -> int:
-        return self.unpack("H")[0]
+        return int.from_bytes(self.take(2), "big")
 
     def u32(self) -> int:
-        return self.unpack("I")[0]
+        return int.from_bytes(self.take(4), "big")
 
     def u64(self) -> int:
-        return self.unpack("Q")[0]
+        return int.from_bytes(self.take(8), "big")
 
     def flag(self) -> bool:
         value = self.u8()
