@@ -9,7 +9,7 @@ from firmware.policy.records import AudioCodec, Direction, Ended, LedgerRow, Out
 from firmware.store.ciphers import SIGNATURE_BYTES, Ciphers
 from firmware.store.errors import Malformed
 from firmware.store.keys import SealedKey, parse_sealed
-from firmware.store.layout import CLOSE, Cursor, bound, prefixed
+from firmware.store.layout import CLOSE, Cursor, bound, flag, prefixed
 from firmware.store.table import Op
 
 E = TypeVar("E", bound=IntEnum)
@@ -62,8 +62,7 @@ class Open:
 def decode_open(body: bytes) -> tuple[Open, tuple[SealedKey, ...]]:
     """Raises Malformed."""
     at = Cursor(body)
-    call_id = at.take(CALL_ID_BYTES)
-    opened, line, codec, channels, rate, first = at.unpack("QBBBHQ")
+    call_id, opened, line, codec, channels, rate, first = at.unpack("16sQBBBHQ")
     start = at.at
     keys = parse_sealed(at)
     at.end()
@@ -148,15 +147,9 @@ def verify_close(ciphers: Ciphers, device_id: str, close: Close, public_key: byt
 def decode_close(body: bytes) -> Close:
     """Raises Malformed. The signature is not checked here."""
     at = Cursor(body)
-    call_id, closed = at.take(CALL_ID_BYTES), at.u64()
-    ended, outcome, direction = at.unpack("BBB")
-    sense = at.flag()
-    rule = at.text(at.u8())
-    frames, last_seq = at.unpack("II")
-    last_hash = at.take(32)
-    first, end = at.unpack("QQ")
-    meta_hash, sign_epoch = at.take(32), at.u32()
-    signature = at.take(SIGNATURE_BYTES)
+    call_id, closed, ended, outcome, direction, sense, length = at.unpack("16sQBBBBB")
+    rule = at.text(length)
+    frames, last_seq, last_hash, first, end, meta_hash, sign_epoch, signature = at.unpack("II32sQQ32sI64s")
     at.end()
     return Close(
         call_id,
@@ -164,7 +157,7 @@ def decode_close(body: bytes) -> Close:
         _numbered(ENDINGS, ended),
         _numbered(OUTCOMES, outcome),
         _numbered(DIRECTIONS, direction),
-        sense,
+        flag(sense),
         rule,
         frames,
         last_seq,

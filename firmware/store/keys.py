@@ -86,7 +86,12 @@ def parse_sealed(cursor: Cursor) -> tuple[SealedKey, ...]:
     count = cursor.u8()
     if count > RECIPIENTS_MAX:
         raise Malformed("recipients")
-    return tuple(SealedKey(cursor.take(KEY_ID_BYTES), cursor.u8(), cursor.prefixed()) for _ in range(count))
+    return tuple(_sealed_key(cursor) for _ in range(count))
+
+
+def _sealed_key(cursor: Cursor) -> SealedKey:
+    key_id, suite, length = cursor.unpack("8sBH")
+    return SealedKey(key_id, suite, cursor.take(length))
 
 
 def open_key(ciphers: Ciphers, sealed: Sequence[SealedKey], key_id: bytes, private_key: bytes, to: Purpose) -> bytes:

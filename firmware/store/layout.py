@@ -1,7 +1,9 @@
 """The small words of FORMAT.md: block sizes, domain strings, ``bound`` and a reader that never runs past its end."""
 
 import struct
+from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 from firmware.store.ciphers import Bytes
 from firmware.store.errors import Malformed
@@ -41,6 +43,18 @@ def blocks_of(length_bytes: int) -> int:
     return -(-length_bytes // BLOCK_BYTES)
 
 
+def flag(value: int) -> bool:
+    """Raises Malformed for anything but 0 and 1."""
+    if value > 1:
+        raise Malformed("flag")
+    return value == 1
+
+
+@lru_cache
+def _layout(form: str) -> struct.Struct:
+    return struct.Struct(">" + form)
+
+
 class Cursor:
     """Reads a body front to back. Raises Malformed where it ends early or, in ``end``, late."""
 
@@ -55,9 +69,14 @@ class Cursor:
         self.at += count
         return piece
 
-    def unpack(self, form: str) -> tuple[int, ...]:
-        layout = ">" + form
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))
+    def unpack(self, form: str) -> tuple[Any, ...]:
+        """Big-endian, without padding."""
+        layout = _layout(form)
+        if self.at + layout.size > len(self._data):
+            raise Malformed("truncated")
+        values = layout.unpack_from(self._data, self.at)
+        self.at += layout.size
+        return values
 
     def u8(self) -> int:
         return self.take(1)[0]
@@ -72,10 +91,7 @@ class Cursor:
         return int.from_bytes(self.take(8), "big")
 
     def flag(self) -> bool:
-        value = self.u8()
-        if value > 1:
-            raise Malformed("flag")
-        return value == 1
+        return flag(self.u8())
 
     def prefixed(self) -> bytes:
         return self.take(self.u16())

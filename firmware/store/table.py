@@ -211,17 +211,17 @@ def _decode(at: Cursor, gen: int) -> Table:
     table.previous_table = at.take(32)
     table.dayend = at.prefixed()
     table.certificates = [
-        Certificate(Op(at.u8()), at.take(16), at.u32(), at.u32(), at.take(32)) for _ in range(at.u8())
+        Certificate(Op(op), *fields) for op, *fields in (at.unpack("B16sII32s") for _ in range(at.u8()))
     ]
     table.lines = [Line(at.flag(), at.u64(), at.take(16), at.take(16)) for _ in range(at.u8())]
     table.recipients = tuple(Recipient(at.take(8), at.u8(), at.take(32)) for _ in range(at.u8()))
     table.request_keys = tuple(RequestKey(at.take(8), at.take(32), Role(at.u8())) for _ in range(at.u8()))
     table.orders = {at.take(16): at.u32() for _ in range(at.u16())}
-    table.todo = [Todo(TodoOp(at.u8()), at.take(16), at.u64(), at.u64()) for _ in range(at.u8())]
+    table.todo = [Todo(TodoOp(op), *fields) for op, *fields in (at.unpack("B16sQQ") for _ in range(at.u8()))]
     documents = [Document(at.text(at.u8()), at.u32(), at.u32(), at.take(32)) for _ in range(at.u8())]
     table.documents = {document.name: document for document in documents}
-    bags = [BagRow(at.u32(), BagType(at.u8()), at.u32(), at.take(KEY_BYTES), at.u16()) for _ in range(at.u16())]
-    table.bags = {row.bag_id: row for row in bags}
+    rows = [at.unpack("IBI32sH") for _ in range(at.u16())]
+    table.bags = {row[0]: BagRow(row[0], BagType(row[1]), *row[2:]) for row in rows}
     return table
 
 
