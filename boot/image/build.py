@@ -22,7 +22,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from boot.image import initramfs
+from boot.image import initramfs, wheels
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -33,7 +33,6 @@ NAMESPACE = uuid.UUID("7a3c1b52-4f5e-5d29-9c1e-7ace7ace7ace")
 """Every UUID of the image is derived from this and a name: random ones would differ in each build."""
 ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 LINUX_TYPE = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
-WHEEL_TOOLS = "python3-dev,python3-pip,python3-setuptools,python3-wheel,gcc,libc6-dev,portaudio19-dev"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Architecture:
     loader: str
     loader_name: str
     console: str
-    wheel_platform: str
+    machine: str
 
 
 ARCHITECTURES = {
@@ -104,7 +103,7 @@ def build(architecture: Architecture, out: Path, additions: Additions, *, root_o
     for path in (root / "boot").iterdir():
         if path.is_file():
             path.unlink()
-    squash(root, out / f"{stem}.squashfs")
+    squash(root, out / f"{stem}.squashfs", UNCOMPRESSED if root_only else COMPRESSED)
     if not root_only:
         assemble(architecture, out, root)
     shutil.rmtree(work)
@@ -121,9 +120,8 @@ def packages() -> list[str]:
 def base_system(architecture: Architecture, out: Path) -> Path:
     """Debian as mmdebstrap makes it; kept for the next build with the same packages."""
     wanted = sorted([*packages(), "busybox-static", "systemd-boot-efi"])
-    return bootstrap(
-        architecture, out, "base", ",".join(wanted), [f"--customize-hook={KERNEL_HOOK % architecture.kernel}"]
-    )
+    hooks = [f"--customize-hook={KERNEL_HOOK % architecture.kernel}"]
+    return bootstrap(architecture, out, "base", "minbase", ",".join(wanted), hooks)
 
 
 KERNEL_HOOK = """
@@ -137,7 +135,10 @@ rm tmp/"$name"_*.deb; depmod -b . "${name#linux-image-}"
 image has its own (initramfs.py)."""
 
 
-def bootstrap(architecture: Architecture, out: Path, purpose: str, include: str, hooks: list[str]) -> Path:
+def bootstrap(
+    architecture: Architecture, out: Path, purpose: str, variant: str, include: str, hooks: list[str]
+) -> Path:
+    """``variant``: mmdebstrap's. "extract" runs nothing of the packages."""
     digest = hashlib.sha256(f"{SUITE} {architecture.debian} {include} {hooks}".encode()).hexdigest()[:12]
     path = out / f"{purpose}-{architecture.debian}-{digest}.tar"
     if not path.exists():
@@ -145,7 +146,7 @@ def bootstrap(architecture: Architecture, out: Path, purpose: str, include: str,
         excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("man", "locale", "doc")]
         sources = [f"deb http://deb.debian.org/{name} {suite} main" for name, suite in SOURCES]
         choice = [f"--architectures={architecture.debian}", f"--include={include}", *excluded]
-        run(["mmdebstrap", "--quiet", "--variant=minbase", *choice, *hooks, SUITE, str(fresh), *sources])
+        run(["mmdebstrap", "--quiet", f"--variant={variant}", *choice, *hooks, SUITE, str(fresh), *sources])
         fresh.replace(path)
     return path
 
@@ -154,61 +155,39 @@ SOURCES = (("debian", SUITE), ("debian", f"{SUITE}-updates"), ("debian-security"
 
 
 def wheelhouse(architecture: Architecture, out: Path) -> Path:
-    """The device's Python packages. PyAudio has no wheel for Linux and is compiled in a second, throw-away system."""
-    digest = hashlib.sha256((REPOSITORY / "requirements.txt").read_bytes()).hexdigest()[:12]
+    """The device's Python packages; kept for the next build with the same requirements.txt."""
+    digest = hashlib.sha256(wheels.requirements().encode()).hexdigest()[:12]
     folder = out / f"wheels-{architecture.debian}-{digest}"
     if folder.exists():
         return folder
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    download_wheels(architecture, fresh)
-    builder = out / f"builder-{architecture.debian}"
-    shutil.rmtree(builder, ignore_errors=True)
-    builder.mkdir()
-    tools = bootstrap(architecture, out, "builder", WHEEL_TOOLS, [])
-    run(["tar", "-xpf", str(tools), "-C", str(builder), "--numeric-owner"])
-    shutil.copytree(fresh, builder / "wheels")
-    options = ["--quiet", "--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", "/wheels"]
-    [source] = [path.name for path in fresh.glob("[Pp]y[Aa]udio-*.tar.gz")]
-    run(["chroot", str(builder), "python3", "-m", "pip", "wheel", *options, f"/wheels/{source}"])
-    for wheel in (builder / "wheels").glob("*.whl"):
-        shutil.copy(wheel, fresh / wheel.name)
-    (fresh / source).unlink()
-    shutil.rmtree(builder)
+    source = wheels.download(architecture.machine, fresh, run)
+    headers = bootstrap(architecture, out, "headers", "extract", ",".join(wheels.HEADERS), [])
+    wheels.compile_sound(architecture.machine, source, headers, out / f"sound-{architecture.debian}", run)
+    source.unlink()
     fresh.rename(folder)
     return folder
 
 
-def download_wheels(architecture: Architecture, folder: Path) -> None:
-    """By the ordinary client, for the device's Python 3.11 and architecture; PyAudio as source."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
-    everything = (REPOSITORY / "requirements.txt").read_text().splitlines()
-    lines = [line for line in everything if line and not line.startswith("#")]
-    [sound] = [line for line in lines if line.lower().startswith("pyaudio")]
-    requirements = folder / "requirements.txt"
-    pi_only = [line.partition(";")[0] for line in lines if line != sound and wanted_on(line, architecture)]
-    requirements.write_text("\n".join(pi_only) + "\n")
-    platforms = [
-        part
-        for level in ("2_17", "2_27", "2_28", "2_31", "2_34")
-        for part in ("--platform", f"manylinux_{level}_{architecture.wheel_platform}")
-    ]
-    legacy = ["--platform", f"manylinux2014_{architecture.wheel_platform}"]
-    target = ["--only-binary=:all:", "--python-version", "311", "--implementation", "cp", *platforms, *legacy]
-    run([*pip, *target, "--requirement", str(requirements)])
-    run([*pip, "--no-deps", "--no-binary=:all:", sound])
-    requirements.unlink()
-
-
-def wanted_on(line: str, architecture: Architecture) -> bool:
-    return "platform_machine" not in line or architecture.wheel_platform in line
-
-
-def install_product(architecture: Architecture, root: Path, wheels: Path) -> None:
+def install_product(architecture: Architecture, root: Path, packages: Path) -> None:
     installer = REPOSITORY / "boot" / "install.py"
-    command = [sys.executable, str(installer), "install", "--destdir", str(root), "--wheelhouse", str(wheels)]
-    run([*command, "--device", f"3.11:{architecture.wheel_platform}"])
+    command = [sys.executable, str(installer), "install", "--destdir", str(root), "--wheelhouse", str(packages)]
+    run([*command, "--device", f"{wheels.PYTHON}:{architecture.machine}"])
+
+
+UNWANTED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "getty-static.service",
+    "systemd-binfmt.service",
+    "systemd-resolved.service",
+)
+"""Debian's care of a system that changes, and consoles beside the two of tree/."""
 
 
 def finish(root: Path, additions: Additions) -> None:
@@ -220,7 +199,7 @@ def finish(root: Path, additions: Additions) -> None:
     run(["systemd-sysusers", f"--root={root}"])
     for unit in ("systemd-networkd.service", "chrony.service"):
         run(["systemctl", f"--root={root}", "--quiet", "enable", unit])
-    for unit in ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "systemd-resolved.service"):
+    for unit in UNWANTED:
         run(["systemctl", f"--root={root}", "--quiet", "mask", unit])
     if additions.update_key is not None:
         shutil.copy(additions.update_key, root / "etc/tacet/update.pub")
@@ -237,13 +216,14 @@ def finish(root: Path, additions: Additions) -> None:
     (root / "boot/firmware").mkdir(exist_ok=True)
 
 
-def squash(root: Path, path: Path) -> None:
+COMPRESSED = ["-comp", "zstd", "-Xcompression-level", "6"]
+UNCOMPRESSED = ["-noI", "-noId", "-noD", "-noF", "-noX"]
+"""For a machine that is emulated: nothing is flashed, and unpacking costs it more than reading."""
+
+
+def squash(root: Path, path: Path, packing: list[str]) -> None:
     path.unlink(missing_ok=True)
-    options = ["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "6", "-xattrs"]
-    run(["mksquashfs", str(root), str(path), *options])
-    size_mib = path.stat().st_size / MIB
-    if size_mib > SLOT_MIB:
-        raise BuildError(f"the root file system has {size_mib:.0f} MiB, a slot only {SLOT_MIB}.")
+    run(["mksquashfs", str(root), str(path), "-noappend", "-quiet", "-no-progress", "-xattrs", *packing])
 
 
 # ------------------------------------------------------------------------------------------------------- the disk
@@ -252,6 +232,9 @@ def squash(root: Path, path: Path) -> None:
 def assemble(architecture: Architecture, out: Path, root: Path) -> None:
     stem = f"tacet-{architecture.debian}"
     image = out / f"{stem}.img"
+    size_mib = (out / f"{stem}.squashfs").stat().st_size / MIB
+    if size_mib > SLOT_MIB:
+        raise BuildError(f"the root file system has {size_mib:.0f} MiB, a slot only {SLOT_MIB}.")
     parts = {
         "boot": boot_partition(architecture, out, root),
         "tacet-a": out / f"{stem}.squashfs",

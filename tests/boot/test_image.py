@@ -3,11 +3,13 @@
 import gzip
 import itertools
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from boot.image import build, initramfs
+from boot.image import build, initramfs, wheels
 from tests.boot.test_units import verify
 
 IMAGE_TREE = Path(build.__file__).with_name("tree")
@@ -86,6 +88,37 @@ def test_identifiers_are_the_same_in_every_build() -> None:
     assert build.partition_table(starts) == build.partition_table(starts)
     assert "PARTLABEL" not in build.partition_table(starts)
     assert len({build.fixed_uuid(name) for name in (*build.SIZES, "disk", "ext4", "hash")}) == len(build.SIZES) + 3
+
+
+def test_a_wheel_that_is_written_here_is_one_for_pip_and_the_same_every_time(tmp_path: Path) -> None:
+    contents = {"silent/__init__.py": b"LEVEL = 7\n"}
+    metadata = b"Metadata-Version: 2.1\nName: Silent\nVersion: 1.0\n"
+    made = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        made.append(wheels.write_wheel(tmp_path / name, "Silent", "1.0", "aarch64", contents, metadata))
+    assert made[0].read_bytes() == made[1].read_bytes()
+    target = ["--platform", "linux_aarch64", "--python-version", wheels.PYTHON, "--only-binary=:all:", "--no-deps"]
+    place = ["--no-index", "--target", str(tmp_path / "site"), "--root-user-action", "ignore"]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *target, *place]
+    subprocess.run([*pip, str(made[0])], check=True)
+    assert (tmp_path / "site/silent/__init__.py").read_bytes() == b"LEVEL = 7\n"
+
+
+def test_the_pins_library_is_for_the_board_alone_and_the_sound_library_comes_as_source(tmp_path: Path) -> None:
+    asked: dict[str, list[list[str]]] = {}
+    (tmp_path / "PyAudio-1.tar.gz").touch()
+    for machine in ("aarch64", "x86_64"):
+        asked[machine] = []
+        assert wheels.download(machine, tmp_path, asked[machine].append).name == "PyAudio-1.tar.gz"
+        [binary, source] = asked[machine]
+        assert not any(word.startswith("PyAudio") for word in binary)
+        assert source[-1].startswith("PyAudio==")
+        assert {word for word in binary if word.startswith("manylinux")} == {
+            f"manylinux{level}_{machine}" for level in wheels.MANYLINUX
+        }
+    assert any(word.startswith("rpi-lgpio==") for word in asked["aarch64"][0])
+    assert not any("lgpio" in word for word in asked["x86_64"][0])
 
 
 def test_nothing_of_the_image_is_writable_but_data_and_ram() -> None:
