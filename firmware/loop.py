@@ -23,6 +23,7 @@ from firmware.policy.line import Act, DestroyCall, HoldCall, Line, LineSettings,
 from firmware.policy.line import LatchOptOut as LatchAct
 from firmware.policy.records import GapReason, Outcome
 from firmware.policy.share import UnknownShare
+from firmware.policy.sides import Second, WiresHeard
 from firmware.ports import Block, Clock, Codec, CodecState, Pins, Samples, Watchdog
 from firmware.recording import NoticeUsed, Recorder, played_ms
 from firmware.store.commands import (
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
 
 BLOCKS_PER_STEP_MAX = 50
 """5 s of audio of one codec in one step: after a stall the keys are read again in between."""
-
-DEAD_CHANNEL_US = 5 * US_PER_S
-"""hardware.md: all-digital-zero audio in a live call means a dead channel: alarm within 5 s."""
 
 ON_HOOK = (Phase.IDLE, Phase.RINGING)
 
@@ -130,7 +128,7 @@ class Loop:
         """Ledger rows since the start, by outcome."""
         self._unknown_share = UnknownShare(settings.unknown_share_max_percent)
         self._playing: dict[int, int] = {}
-        self._zero_since: dict[int, int] = {}
+        self._heard: dict[int, WiresHeard] = {}
         self.set_notice(settings.notice, settings.notice_used)
         self.voip = None if voip is None else self._feed(voip, voip_lines)
 
@@ -253,14 +251,12 @@ class Loop:
         self.panel.lines[quality.line].level_dbm0 = quality.level_dbm0
         call = line.current
         if call is None or line.phase is not Phase.TALKING:
-            self._zero_since.pop(quality.line, None)
+            self._heard.pop(quality.line, None)
             self.panel.set_fault("DEAD_CHANNEL", quality.line, False)
             return
         self._recorder.measured(call, quality.level_dbm0, quality.noise_dbm0, quality.clipped_samples, quality.silent)
-        if not quality.digital_zero:
-            self._zero_since.pop(quality.line, None)
-        since = self._zero_since.setdefault(quality.line, quality.at_mono_us) if quality.digital_zero else None
-        dead = since is not None and quality.at_mono_us - since >= DEAD_CHANNEL_US - US_PER_S
+        heard = self._heard.setdefault(quality.line, WiresHeard())
+        dead = heard.dead(Second(zero=quality.digital_zero, voice=not quality.silent))
         self.panel.set_fault("DEAD_CHANNEL", quality.line, dead)
 
     # ------------------------------------------------------------------------------------- what follows

@@ -15,6 +15,7 @@ from firmware.policy.events import CallerIdHeard, ChannelQuality, DigitHeard, No
 from firmware.policy.gate import Silence, would_keep
 from firmware.policy.keyed import Act
 from firmware.policy.records import Direction
+from firmware.policy.sides import Second, SidesHeard
 from firmware.ports import PacketSource
 from firmware.recording import Recorder
 from firmware.units import SAMPLE_US, US_PER_S
@@ -52,6 +53,9 @@ class _Live:
     call: Call
     ear: Ear | None = None
     decoder: EarDecoder = field(default_factory=EarDecoder)
+    sides: SidesHeard = field(default_factory=SidesHeard)
+    missing: bool = False
+    """One side's packets stay away; what is heard of it is digital silence until they come again."""
 
 
 @dataclass(frozen=True)
@@ -139,13 +143,16 @@ class VoipFeed:
             live = self._live[told.call]
             self._carry_out(live.line.heard(live.call, on_line(told.event, live.line.line)))
         elif isinstance(told, vo.HoldStarted | vo.HoldEnded):
-            self._live[told.call].line.hold(self._live[told.call].call, told)
+            live = self._live[told.call]
+            live.line.hold(live.call, told)
+            live.sides = SidesHeard()
         elif isinstance(told, vo.Transferred):
             self._transferred(told)
         elif isinstance(told, vo.CallEnded):
             live = self._live.pop(told.call)
             self._carry_out(live.line.ended(live.call, told))
-            self._panel.set_fault("ONE_SIDED", live.line.line, False)
+            for code in ("ONE_SIDED", "DEAD_CHANNEL"):
+                self._panel.set_fault(code, live.line.line, False)
             self._show_quiet(live.line)
         else:
             self._alarm(told)
@@ -180,6 +187,7 @@ class VoipFeed:
         elif isinstance(told, vo.NotRecordableCodec):
             self._panel.set_fault("CODEC_NOT_RECORDABLE", line, True)
         elif isinstance(told, vo.MediaMissing):
+            self._live[told.call].missing = told.channel is not None
             self._panel.set_fault("DEAD_CHANNEL" if told.channel is None else "ONE_SIDED", line, True)
 
     # ----------------------------------------------------------------------------------------------- pieces
@@ -206,16 +214,28 @@ class VoipFeed:
         sound = live.decoder.hear(piece)
         digits = live.line.privacy.payment_since_mono_us is None
         listening = [Listening(digits=digits, caller_id=False)] * 2
+        seconds: list[ChannelQuality] = []
         for event in ear.hear(sound, [piece.at_mono_us] * 2, listening):
             if isinstance(event, DigitHeard | OptOutKeyHeard | NoticeMatched):
                 self._carry_out(live.line.heard(live.call, on_line(event, live.line.line)))
-            elif isinstance(event, ChannelQuality) and event.line == 0:
-                self._panel.lines[live.line.line].level_dbm0 = event.level_dbm0
-                self._recorder.measured(
-                    live.call, event.level_dbm0, event.noise_dbm0, event.clipped_samples, event.silent
-                )
+            elif isinstance(event, ChannelQuality):
+                seconds.append(event)
             else:
                 assert not isinstance(event, CallerIdHeard)
+        seconds.sort(key=lambda second: (second.at_mono_us, second.line))
+        for caller, agent in zip(seconds[::2], seconds[1::2], strict=True):
+            self._measure(live, caller, agent)
+
+    def _measure(self, live: _Live, caller: ChannelQuality, agent: ChannelQuality) -> None:
+        """Once a second: the quality of the call is its caller's, its silence is that of both."""
+        number = live.line.line
+        self._panel.lines[number].level_dbm0 = caller.level_dbm0
+        silent = caller.silent and agent.silent
+        self._recorder.measured(live.call, caller.level_dbm0, caller.noise_dbm0, caller.clipped_samples, silent)
+        live.sides.add(*(Second(zero=side.digital_zero, voice=not side.silent) for side in (caller, agent)))
+        live.missing = live.missing and (caller.digital_zero or agent.digital_zero)
+        self._panel.set_fault("DEAD_CHANNEL", number, live.sides.dead)
+        self._panel.set_fault("ONE_SIDED", number, live.sides.one_sided or live.missing)
 
     def _judge_due(self, now_us: int) -> None:
         while self._queue:

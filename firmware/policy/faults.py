@@ -162,7 +162,7 @@ TABLE: dict[str, Fault] = {
         ),
         _alarm(
             "DEAD_CHANNEL",
-            "A call is going on and its audio is digital silence.",
+            "A call is going on and nothing can be heard of it.",
             "The call is recorded as it is.",
             "Check the line's cable and the adapter.",
         ),

@@ -5,6 +5,7 @@ import pytest
 
 from firmware.policy.events import Lamp, OnHook, Signal
 from firmware.policy.records import Direction, GapReason, Outcome
+from firmware.ports import Samples
 from firmware.store.commands import AppendAudio, CloseCall, KeepCall, LatchOptOut, OpenCall, OptOut, WriteRow
 from firmware.units import SAMPLE_RATE_HZ
 from tests.loop.bench import LOOK_BACK_S, NOTICE_S, Bench, noise
@@ -14,8 +15,8 @@ FIRST_S = ANSWER_S + 1.0 + 0.1 + 0.02 + NOTICE_S
 """Answer, notice delay (seen at the next step), output latency, notice."""
 
 
-def inbound(seconds: float = 90, **more: object) -> Bench:
-    bench = Bench([noise(seconds)], **more)  # type: ignore[arg-type]
+def inbound(sound: Samples | None = None, **more: object) -> Bench:
+    bench = Bench([noise(90) if sound is None else sound], **more)  # type: ignore[arg-type]
     bench.ring(2.0)
     bench.ring(5.0)
     bench.level(ANSWER_S, Signal.LOOP, True)
@@ -110,7 +111,7 @@ def test_a_payment_pressed_while_it_rings_is_in_force_from_the_first_second() ->
 
 
 def test_the_payment_ends_with_the_call() -> None:
-    bench = inbound(150)
+    bench = inbound(noise(150))
     bench.press(15.0, Signal.PAYMENT)
     bench.level(30.0, Signal.LOOP, False)
     bench.ring(60.0)
@@ -288,7 +289,7 @@ def test_lamps_tell_what_is_measured() -> None:
 
 
 def test_a_payment_that_goes_on_is_reminded_of_by_the_sounder_and_resumes_nothing() -> None:
-    bench = inbound(220)
+    bench = inbound(noise(220))
     bench.press(30.0, Signal.PAYMENT)
     bench.run_to(140.0)
     assert not any(change.lamp is None for change in bench.pins.log)
@@ -331,7 +332,7 @@ def test_an_end_that_is_known_late_leaves_no_sound_past_the_length_of_the_call()
 def test_an_opt_out_never_silences_the_calls_that_follow() -> None:
     """OPT-OUT in the minute after a call latches the line in the vault; the next call lifts the latch before it
     opens."""
-    bench = inbound(150)
+    bench = inbound(noise(150))
     bench.level(40.0, Signal.LOOP, False)
     bench.press(55.0, Signal.OPT_OUT, for_s=1.2)
     bench.ring(80.0)
@@ -346,7 +347,7 @@ def test_an_opt_out_never_silences_the_calls_that_follow() -> None:
 
 
 def test_a_loop_that_stood_still_forgets_no_silence_before_the_sound_it_covers_is_judged() -> None:
-    bench = inbound(140)
+    bench = inbound(noise(140))
     bench.press(40.0, Signal.PAYMENT)
     bench.press(50.0, Signal.PAYMENT, for_s=2.0)
     bench.run_to(52.5)
@@ -370,3 +371,24 @@ def test_a_call_that_has_just_ended_is_told_to_whoever_stops_the_recorder() -> N
     bench.run_to(12.0 + LOOK_BACK_S + 3)
     assert not bench.loop.finishing
     assert [row.outcome for row in bench.rows()] == [Outcome.UNKNOWN_DIRECTION]
+
+
+def test_two_wires_without_a_signal_alarm_while_the_call_goes_on_and_not_after_it() -> None:
+    dead = np.concatenate([noise(20), np.zeros(20 * SAMPLE_RATE_HZ, np.int16)])
+    bench = inbound(dead, hears=True)
+    bench.level(35.0, Signal.LOOP, False)
+    bench.run_to(19.0)
+    assert "DEAD_CHANNEL" not in bench.loop.panel.faults(0)
+    bench.run_to(27.0)
+    assert "DEAD_CHANNEL" in bench.loop.panel.faults(0)
+    bench.run_to(37.0)
+    assert "DEAD_CHANNEL" not in bench.loop.panel.faults(0)
+
+
+def test_a_call_of_which_the_tap_gives_noise_only_alarms_after_half_a_minute() -> None:
+    """A wire of the tap is off: neither the notice nor anybody is heard."""
+    bench = inbound(noise(60) // 500, hears=True)
+    bench.run_to(30.0)
+    assert "DEAD_CHANNEL" not in bench.loop.panel.faults(0)
+    bench.run_to(42.0)
+    assert "DEAD_CHANNEL" in bench.loop.panel.faults(0)

@@ -1,6 +1,7 @@
 """The VoIP feed beside real lines and the real recorder: whose keys silence a call that was transferred, and what REC
 shows."""
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -39,10 +40,36 @@ class Silent:
         return 0
 
 
+class Sides:
+    """An ear that says once a second what the test says of the caller's and the agent's side."""
+
+    def __init__(self) -> None:
+        self.zero, self.voice = (False, False), (True, True)
+        self._pieces = 0
+
+    def hear(self, _sound: Any, first_mono_us: list[int], _listening: Any) -> list[ev.ChannelQuality]:
+        self._pieces += 1
+        if self._pieces % 10:
+            return []
+        return [
+            ev.ChannelQuality(
+                line=side,
+                at_mono_us=first_mono_us[0],
+                level_dbm0=-20.0,
+                noise_dbm0=-60.0,
+                clipped_samples=0,
+                silent=not self.voice[side],
+                digital_zero=self.zero[side],
+                hum_dbm0=-70.0,
+            )
+            for side in range(2)
+        ]
+
+
 class Stage:
     """Two lines, one call that the first of them answered at 0 s."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_ear: Callable[[], Any] = Silent) -> None:
         numbers = count(1)
         settings = LineSettings(voip=True, notice_source=NoticeSource.UPSTREAM, upstream_claim_suffices=True)
         self.lines = [VoipLine(number, settings, lambda: next(numbers)) for number in range(2)]
@@ -51,7 +78,7 @@ class Stage:
         self.panel = Panel(2, 120 * US_PER_S)
         silent: Any = Silent()
         slots = dict(enumerate(self.lines))
-        self.feed = VoipFeed(silent, silent, slots, recorder, self.panel, Silent, lambda acts: None)  # type: ignore[arg-type]
+        self.feed = VoipFeed(silent, silent, slots, recorder, self.panel, make_ear, lambda acts: None)
         self.tell(vo.CallStarted(7, 0, s(-1), Direction.INBOUND, RULE, ()))
         self.tell(vo.CallAnswered(7, 0, s(0), Direction.INBOUND, RULE, ()))
 
@@ -104,3 +131,50 @@ def test_rec_goes_out_when_the_last_caller_hangs_up() -> None:
         vo.CallEnded(7, 0, s(20), Direction.INBOUND, RULE, Outcome.RECORDED, Ended.ON_HOOK, 160_000, s(-1), s(0))
     )
     assert not stage.panel.lines[0].would_keep
+
+
+def test_a_call_of_which_one_side_is_silence_alarms_while_it_goes_on_and_not_after_it() -> None:
+    ear = Sides()
+    stage = Stage(lambda: ear)
+    stage.talk(0, 10)
+    ear.zero, ear.voice = (False, True), (True, False)
+    stage.talk(10, 29)
+    assert stage.panel.faults(0) == frozenset()
+    stage.talk(29, 31)
+    assert stage.panel.faults(0) == {"ONE_SIDED"}
+    assert stage.panel.faults(1) == frozenset(), "the other line has nothing to do with it"
+    stage.tell(
+        vo.CallEnded(7, 0, s(31), Direction.INBOUND, RULE, Outcome.RECORDED, Ended.ON_HOOK, 248_000, s(-1), s(0))
+    )
+    assert stage.panel.faults() == frozenset()
+
+
+def test_a_side_whose_packets_stay_away_alarms_until_it_is_heard_again() -> None:
+    ear = Sides()
+    stage = Stage(lambda: ear)
+    stage.talk(0, 10)
+    ear.zero = (True, False)
+    stage.tell(vo.MediaMissing(7, 0, s(10), vo.Channel.CALLER))
+    stage.talk(10, 12)
+    assert stage.panel.faults(0) == {"ONE_SIDED"}
+    ear.zero = (False, False)
+    stage.talk(12, 14)
+    assert stage.panel.faults(0) == frozenset()
+
+
+def test_a_call_without_any_sound_is_a_dead_channel() -> None:
+    ear = Sides()
+    ear.zero, ear.voice = (True, True), (False, False)
+    stage = Stage(lambda: ear)
+    stage.talk(0, 6)
+    assert stage.panel.faults(0) == {"DEAD_CHANNEL"}
+
+
+def test_music_on_hold_does_not_count_against_a_side() -> None:
+    ear = Sides()
+    stage = Stage(lambda: ear)
+    ear.zero, ear.voice = (True, False), (False, True)
+    stage.talk(0, 15)
+    stage.tell(vo.HoldStarted(7, 0, s(15), 15 * 8000))
+    stage.talk(15, 30)
+    assert stage.panel.faults(0) == frozenset()
