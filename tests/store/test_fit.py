@@ -1,0 +1,77 @@
+"""A frame ends where a block ends: the ring keeps nearly nothing but sound, and every sample still comes back."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firmware.policy.records import AudioCodec
+from firmware.store.fit import SEGMENT_SAMPLES, expected_bits, samples_within
+from firmware.store.frame import Piece, encoded_bytes, spare_bytes
+from firmware.store.running import Running
+from firmware.units import FRAME_SEAL_SAMPLES
+from hw.flac import FlacEncoder
+
+
+class NoSealer:
+    def forget(self) -> None: ...
+
+
+def syllables(seed: int, seconds: int) -> np.ndarray:
+    """Noise whose level jumps as speech does: the hardest case for a forecast. int16 [1, n]."""
+    random = np.random.default_rng(seed)
+    levels = np.repeat(random.choice([20, 300, 2000, 6000], seconds * 4), 2000)
+    return np.rint(np.convolve(random.normal(0, 1, len(levels)), np.ones(5) / 2, "same") * levels).astype(np.int16)[
+        None
+    ]
+
+
+def frames(running: Running, sound: np.ndarray, portion: int) -> list[list[Piece]]:
+    encoder, found = FlacEncoder(), []
+    for at in range(0, sound.shape[1], portion):
+        part = sound[:, at : at + portion]
+        running.add_audio(at, part.shape[1], part)
+        if running.due:
+            pieces = running.encoded(encoder, whole=False)
+            found.append([Piece(**{**piece.__dict__, "payload": bytes(piece.payload)}) for piece in pieces])
+            running.sealed()
+    while running.pending:
+        pieces = running.encoded(encoder, whole=True)
+        found.append([Piece(**{**piece.__dict__, "payload": bytes(piece.payload)}) for piece in pieces])
+        running.sealed()
+    encoder.close()
+    return found
+
+
+def decoded(found: list[list[Piece]]) -> np.ndarray:
+    streams = [soundfile.read(io.BytesIO(bytes(p.payload)), dtype="int16", always_2d=True)[0] for f in found for p in f]
+    return np.concatenate(streams).T
+
+
+@pytest.mark.parametrize("portion", [800, 3200])
+def test_the_ring_is_not_filled_with_padding(portion: int) -> None:
+    found = frames(Running(NoSealer(), AudioCodec.FLAC, 1, 8000, 0), syllables(1, 60), portion)  # type: ignore[arg-type]
+    lengths = [[len(piece.payload) for piece in frame] for frame in found[:-1]]
+    assert sum(map(spare_bytes, lengths)) < 0.05 * sum(map(encoded_bytes, lengths))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([160, 800, 1111, 3200]))
+def test_no_sample_is_lost_doubled_or_moved_where_a_frame_is_cut(seed: int, portion: int) -> None:
+    sound = syllables(seed, 8)
+    found = frames(Running(NoSealer(), AudioCodec.FLAC, 1, 8000, 0), sound, portion)  # type: ignore[arg-type]
+    assert np.array_equal(decoded(found), sound)
+    position = 0
+    for piece in (piece for frame in found for piece in frame):
+        assert piece.first_sample == position
+        assert piece.samples <= FRAME_SEAL_SAMPLES + portion
+        position += piece.samples
+
+
+@given(st.integers(1, 5 * SEGMENT_SAMPLES), st.floats(0.0, 1.0))
+def test_a_share_of_a_stretch_is_never_more_than_the_stretch(samples: int, share: float) -> None:
+    pcm = np.random.default_rng(samples).integers(-9000, 9000, (2, samples)).astype(np.int16)
+    assert 0 <= samples_within(expected_bits(pcm), share) <= -(-samples // SEGMENT_SAMPLES) * SEGMENT_SAMPLES
