@@ -201,7 +201,7 @@ def _machine(config: Path) -> Machine:
     try:
         return parse_machine(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"The settings {config.name} cannot be read; nothing was started.") from None
+        raise ConfigError(f"The file {config.name} cannot be read.") from None
 
 
 def _on_signals() -> Callable[[], bool]:
