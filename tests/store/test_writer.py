@@ -1,5 +1,6 @@
 """The writer: order, overtaking, limits, alarms, inline and as a thread; nothing is lost while the card stalls."""
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from firmware.store.commands import (
 from firmware.store.errors import CardFailed, Refused
 from firmware.store.vault import Vault
 from firmware.store.writer import Writer
+from hw.sim.disk import Kind
 from tests.store.listening import heard
 from tests.store.world import World, meta, row
 
@@ -63,6 +65,11 @@ class Desk:
         return [entry.outcome for _, entry in self.world.vault.ledger_rows()]
 
 
+def refuse(number: int, kind: Kind, name: str) -> None:
+    if kind in ("write", "durable", "sync"):
+        raise OSError(errno.EIO, "the card does not answer", name)
+
+
 def test_a_call_goes_through_the_queue_and_the_frames_are_reported() -> None:
     desk = Desk()
     desk.submit(desk.open(1), *desk.audio(1, 40), AppendGap(1, 32_000, 800, GapReason.PAYMENT), desk.close(1))
@@ -70,6 +77,21 @@ def test_a_call_goes_through_the_queue_and_the_frames_are_reported() -> None:
     (entry,) = desk.world.vault.calls()
     assert sum(piece.samples for piece in heard(desk.world.vault, entry.call_id)) == 32_800
     assert desk.outcomes == [Outcome.RECORDED]
+
+
+def test_what_nothing_follows_is_sealed_by_itself_and_a_card_that_fails_then_is_told() -> None:
+    desk = Desk()
+    desk.submit(desk.open(1), *desk.audio(1, 5))
+    desk.run()
+    head = desk.world.vault._core.ring.head
+    desk.world.clock.advance_ms(600)
+    desk.run()
+    assert desk.world.vault._core.ring.head > head
+    desk.submit(*desk.audio(1, 5, start=5))
+    desk.run()
+    desk.world.clock.advance_ms(600)
+    desk.world.disk.hook = refuse
+    assert Alarm("CARD_FAILED") in desk.run()
 
 
 def test_rows_latches_and_keep_are_carried_out_and_answered() -> None:
