@@ -245,7 +245,8 @@ def _judge_call(
 def _judge_hold(found: Examined, promise: Promise, call: Kept, trusted: int) -> Iterator[str]:
     assert found.vault is not None
     firm = call.hold == "confirmed" or (call.hold == "provisional" and trusted < call.hold_until_utc_ms)
-    asked = call.call_id in promise.asked and found.booted and not hold_refused_for_space(found.vault, call.call_id)
+    asked = call.call_id in promise.asked and found.booted
+    asked = asked and not hold_refused_for_space(found.vault, call.call_id, told=False)
     if (firm or asked) and call.call_id not in promise.pending.may_unhold and not held(found.vault, call.call_id):
         yield "I9 HELD-KEPT: a hold is not in force any more"
 

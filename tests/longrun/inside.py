@@ -99,12 +99,12 @@ def held(vault: Vault, call_id: bytes) -> bool:
     return vault._core.calls[call_id].hold is not None
 
 
-def hold_refused_for_space(vault: Vault, call_id: bytes) -> bool:
-    """KEEP was pressed on the running call, and at its end the space for holds did not take it: said by an alarm, and
-    true by the sizes."""
+def hold_refused_for_space(vault: Vault, call_id: bytes, *, told: bool) -> bool:
+    """KEEP was pressed on the running call, and at its end the space for holds did not take it: true by the sizes and,
+    where it was ``told`` to somebody, said by an alarm. A boot's alarm goes with the boot, where that is cut."""
     core = vault._core
     call = core.calls.get(call_id)
-    if call is None or call.hold is not None or not core.holds_refused:
+    if call is None or call.hold is not None or (told and not core.holds_refused):
         return False
     gaps = core.hold_area.free(holding.taken(core))
     blocks = sum(len(raw) for raw in holding.frames(core, call)) // BLOCK_BYTES

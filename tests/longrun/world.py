@@ -280,11 +280,11 @@ class World:
         self.acknowledge(self._holding_asked(self.promise))
         return refused
 
-    def _holding_asked(self, promise: Promise) -> Promise:
+    def _holding_asked(self, promise: Promise, *, told: bool = True) -> Promise:
         """KEEP presses whose call is closed by now are holds in force, but for those that there was no space for."""
         for call_id, until in list(self.asked.items()):
             kept = promise.calls.get(call_id)
-            refused = hold_refused_for_space(self.vault, call_id)
+            refused = hold_refused_for_space(self.vault, call_id, told=told)
             if kept is not None and kept.closed and not kept.hold and not refused:
                 promise = promise.with_call(replace(kept, hold="provisional", hold_until_utc_ms=until))
             if kept is None or kept.closed:
@@ -396,7 +396,7 @@ class World:
         for call in list(promise.calls.values()):
             if not call.closed:
                 promise = promise.with_call(replace(call, closed=True))
-        self.promise = self._holding_asked(promise)
+        self.promise = self._holding_asked(promise, told=False)
         self.acknowledge(self._after_boot())
 
     def open_vault(self) -> None:
@@ -452,7 +452,7 @@ class World:
             )
         self.asked = {call_id: until for call_id, until in self.asked.items() if call_id in there}
         latched = frozenset(line for line in range(2) if self.vault.opted_out(line))
-        return replace(self._holding_asked(promise), latched=latched)
+        return replace(self._holding_asked(promise, told=False), latched=latched)
 
     # --------------------------------------------------------------------------------------------------- in detail
 
