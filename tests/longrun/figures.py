@@ -39,15 +39,25 @@ A violation is an invariant of the storage design (I1 to I26) that a state broke
   random ones up to 64; sectors torn at some byte, old or garbage behind it; a slot torn at every byte. The production code
   boots each image; the result is compared with what had been acknowledged, and with what a symbolic attacker opens who has
   every ciphertext ever made, the custodian's key and the erasable memory. Images that a boot cannot tell apart (all bytes
-  that it looked at are equal) are counted and not booted again. A share of the recoveries is cut again, and again in the
+  that it looked at are equal) are counted and not booted again; a boot that comes to the one root and the table of another,
+  and would see the same bytes from there on, is not carried on. A share of the recoveries is cut again, and again in the
   recovery of that; a share is booted twice, with one copy of what is mirrored spoilt, and lives on.
 - **At the lamp**: the state is judged at each acknowledgement, before any reboot, and with mirrored files spoilt in turn.
 - **Device-years** (`years.py`). Small devices live a year each: a few calls a day, cuts in the middle of any call to disk or
   memory and in the recovery, I/O errors, a memory that does not answer, clocks that jump, stop and fall silent, rings and
   pools of bags that are too small.
 - **Errors at every call** (`errors.py`), **bit flips** (`flips.py`): nothing acknowledged is lost, nothing is taken silently.
-- **Mutants** (`mutants.py`): the tests themselves are tested.
+- **Mutants** (`mutants.py`): the tests themselves are tested. The unchanged store is hunted with all of the hunts first.
 - **Old copies of the erasable memory** (I12) and **secrets in any byte written** (I11) are checked over whole histories.
+
+## Other commands
+| what | command |
+|---|---|
+| the explorer and a quarter of a device-year in each test run | `python -m pytest tests/longrun/test_explorer.py` |
+| every branch of `firmware/store` (it must say 100 %) | `python -m pytest tests/store -m "not proof" --cov=firmware/store --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100` |
+| `python -O` is refused | `python -m pytest tests/store/test_corners.py tests/simulate/test_bad_input.py` |
+| power cuts on a real file system | `python -m pytest tests/longrun/test_real.py -m proof` (root) |
+| opt-out, boot of a 64 GB ring, bytes written | `python -m tests.bench store_bench` |
 
 ## What none of them proves
 - The fault model: at most one of {{mirror copy, store device}} is bad at a time; a flush that returned is on the medium (a card
