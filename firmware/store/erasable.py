@@ -1,4 +1,10 @@
-"""The two slots of the erasable memory: encode, judge, write and read back (FORMAT.md 3, storage.md 3.4 R3 and R4)."""
+"""The two slots of the erasable memory: encode, judge, write and read back (FORMAT.md 3, storage.md 3.4 R3 and R4).
+
+One part is fitted. A second one beside it needs nothing here: the pair is one ``ErasableMemory`` whose ``write_slot``
+and ``zero_slot`` return once both parts have read back, and raise OSError otherwise, and whose ``read`` shows of each
+slot the copy that is valid, and zeros only where both are zero. The number of parts goes into ``stores`` of a
+certificate (``rotate``).
+"""
 
 import struct
 from dataclasses import dataclass
