@@ -17,8 +17,9 @@ RING_PERIOD_S = 3.6
 ANSWER_VOICE_S = 12.0
 """A click after ringing is an answer when a voice follows within this time."""
 
-ANSWER_BEFORE_VOICE_S = 0.6
-"""Where no click was heard the answer is put this much before the first word: people speak 0.2 to 1 s after it."""
+ANSWER_BEFORE_VOICE_S, ANSWER_CUT_S = 0.6, 1.5
+"""Where no click was heard it was covered by the ringing that it cut short, if a voice follows that within the second;
+else the answer is put the first before the first word: people speak 0.2 to 1 s after it."""
 
 CLICK_END_S = 7.0
 """A click followed by this much silence was the end; hold silence does not begin with a click."""
@@ -108,7 +109,8 @@ class CallShape:
         if self._phase in (Phase.RINGING, Phase.DIALLING):
             reference = self._last_ring if self._phase is Phase.RINGING else self._last_call_tone
             if end > reference + VOICE_MIN_S * SAMPLE_RATE_HZ:
-                unheard = max(onset - int(ANSWER_BEFORE_VOICE_S * SAMPLE_RATE_HZ), reference)
+                cut = onset - reference < ANSWER_CUT_S * SAMPLE_RATE_HZ
+                unheard = reference if cut else onset - int(ANSWER_BEFORE_VOICE_S * SAMPLE_RATE_HZ)
                 self._onset = self._answer if self._answer is not None else unheard
                 self._phase = Phase.CALL
                 self._last_voice, self._end_click = end, None

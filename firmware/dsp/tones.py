@@ -210,7 +210,8 @@ class ToneReceiver:
 
     def _found(self, line: int, spec: ToneSpec, first: int, hop: int) -> list[ToneFound | ToneGone]:
         state = self._lines[line]
-        state.tone_last_hop = hop
+        # a cadence may be known by its pause: it was last heard where its last burst ended
+        state.tone_last_hop = state.done[-1].last if spec.cadence_s else hop
         if spec.cadence_s:
             state.claimed_hop = hop
         if state.tone is not None and state.tone.tone is spec.tone:
@@ -252,6 +253,9 @@ class ToneReceiver:
             state.done.clear()
             return events
         state.done = [*state.done[-SEGMENTS_MAX + 1 :], segment]
+        same = len(state.done) > 1 and _alike(*state.done[-2:])
+        if same and state.tone is not None and segment.fit.hz in state.tone.hz:
+            state.tone_last_hop = segment.last
         return events + self._cadenced(line, hop, silence_s=0.0)
 
     def _silence(self, line: int, hop: int) -> list[ToneFound | ToneGone]:

@@ -30,25 +30,36 @@ FLOOR_STEPS = 50
 MEMORY_STEPS = 80
 """8 s of the statistic tell how restless the noise is."""
 
-TOP_BANDS = 6
+TOP_BANDS = 4
 QUIET_SHARE, CALM_SHARE = 0.15, 0.03
 """Quantiles of the statistic that stand for noise: even a monologue pauses for a seventh of its time."""
 
-OVER_DB, RESTLESS = 1.5, 1.5
+OVER_DB, RESTLESS = 2.0, 2.5
 THRESHOLD_MAX_DB = 16.0
 """What stands out this far is voice however restless the rest is: a long monologue must not become its own noise."""
 
 KNOWN_MIN, EARLY_OVER_DB = 150, 6.0
 """For the first 1.5 s the noise is known by few frames only: more is asked."""
 
-PEAK_SHARE, BELOW_PEAK_DB = 0.97, 36.0
-"""Nothing more than 36 dB below the loudest frames of the last 8 s is speech (echo, cross-talk)."""
+PEAK_SHARE, BELOW_PEAK_DB = 0.97, 34.0
+"""Nothing more than 34 dB below the loudest frames of the last 8 s is speech (echo, cross-talk)."""
 
 RUN_MIN = 4
 GAP_MAX = 30
 HANGOVER = 9
 LEAD = 6
 """Frames: least run, gap closed, and what is added after and before (with the smoothing a hangover of 200 ms)."""
+
+CLEAR_DB, HIDING_DB = 24.0, 10.0
+HANGOVER_HIDDEN, LEAD_HIDDEN, GAP_HIDDEN = 6, 3, 30
+"""Where the loudest of the last 8 s stands out of the noise by less than the first, the faint ends of words are in it:
+up to so many frames more (as the hangover of ITU-T G.729 annex B grows with the noise)."""
+
+STEADY_DB = 2.0
+"""Where the noise itself is restless (voices far away) nothing is added: it would be carried from one to the next."""
+
+EXCESS = 2.0
+"""Of a band's energy this many floors are not the talker's: a hum does not raise his level."""
 
 ENERGY_FLOOR = 30.0
 """Added to every band energy: rounding noise of 16-bit samples is no signal."""
@@ -87,6 +98,8 @@ class VoiceDetector:
         self._memory: NDArray[np.float64] = np.full((lines, MEMORY_STEPS * STEP), np.nan)
         self._levels: NDArray[np.float64] = np.full((lines, MEMORY_STEPS * STEP), np.nan)
         self._known: NDArray[np.int64] = np.zeros(lines, dtype=np.int64)
+        self._hidden: NDArray[np.float64] = np.zeros(lines)
+        """0 to 1: how much of the faint ends of words the noise hides."""
         self._runs = [_Run() for _ in range(lines)]
 
     def feed(self, x: Signal) -> list[Voice]:
@@ -132,12 +145,16 @@ class VoiceDetector:
         floor = self._floors.min(axis=1)
         over = 10.0 * np.log10(fast / floor[:, None])
         statistic = np.mean(np.sort(over, axis=2)[:, :, -TOP_BANDS:], axis=2)
-        level = 10.0 * np.log10(fast.sum(axis=2))
+        above = np.maximum(fast - EXCESS * floor[:, None], 0.0)
+        level = 10.0 * np.log10(above.sum(axis=2) + ENERGY_FLOOR)
         self._memory = np.concatenate([self._memory[:, STEP:], statistic], axis=1)
         self._levels = np.concatenate([self._levels[:, STEP:], level], axis=1)
         self._known = np.minimum(self._known + STEP, MEMORY_STEPS * STEP)
         quiet, calm = self._quantiles(self._memory, (QUIET_SHARE, CALM_SHARE))
+        (loud,) = self._quantiles(self._memory, (PEAK_SHARE,))
         (peak,) = self._quantiles(self._levels, (PEAK_SHARE,))
+        steady = np.clip(STEADY_DB - (quiet - calm), 0.0, 1.0)
+        self._hidden = steady * np.clip((CLEAR_DB - loud + quiet) / (CLEAR_DB - HIDING_DB), 0.0, 1.0)
         over_db = np.where(self._known < KNOWN_MIN, EARLY_OVER_DB, OVER_DB)
         threshold = np.minimum(quiet + np.maximum(over_db, RESTLESS * (quiet - calm)), THRESHOLD_MAX_DB)
         out: NDArray[np.bool_] = (statistic > threshold[:, None]) & (level > (peak - BELOW_PEAK_DB)[:, None])
@@ -161,24 +178,26 @@ class VoiceDetector:
 
     def _follow(self, line: int, on: list[bool]) -> list[Voice]:
         run, out = self._runs[line], []
+        gap_max = GAP_MAX + float(self._hidden[line]) * GAP_HIDDEN
         for i, hit in enumerate(on):
             frame = self._frame + i
             if hit:
-                if run.candidate is None or frame - run.candidate_last > GAP_MAX:
+                if run.candidate is None or frame - run.candidate_last > gap_max:
                     run.candidate = frame
                 run.candidate_last = frame
                 if run.first is None and frame - run.candidate >= RUN_MIN:
                     run.first = run.candidate
                 if run.first is not None:
                     run.last = frame
-            elif run.first is not None and frame - run.last > GAP_MAX:
+            elif run.first is not None and frame - run.last > gap_max:
                 out.append(self._voice(line, run.first, run.last))
                 run.first = run.candidate = None
         return out
 
     def _voice(self, line: int, first: int, last: int) -> Voice:
-        middle = FRAME // 2
-        return Voice(line, max(0, (first - LEAD) * HOP + middle), (last + HANGOVER) * HOP + middle)
+        middle, hidden = FRAME // 2, float(self._hidden[line])
+        lead, hangover = LEAD + round(hidden * LEAD_HIDDEN), HANGOVER + round(hidden * HANGOVER_HIDDEN)
+        return Voice(line, max(0, (first - lead) * HOP + middle), (last + hangover) * HOP + middle)
 
 
 def _means(history: NDArray[np.float64], frames: int) -> NDArray[np.float64]:

@@ -276,6 +276,24 @@ def click(rng: np.random.Generator) -> Wave:
     return y
 
 
+@pytest.mark.parametrize("dbm0", [-60.0, -40.0, -30.0])
+def test_noise_and_hum_are_nobody(dbm0: float) -> None:
+    rng = np.random.default_rng(58)
+    x = signals.noise(160_000, dbm0, rng) + signals.hum(160_000, -50.0, rng)
+    assert all(second.silent for second in only(hear(x), ChannelQuality))
+
+
+@pytest.mark.parametrize("hum_dbm0", [None, -26.0])
+def test_a_talker_in_noise_or_over_hum_is_somebody_and_his_pauses_are_not(hum_dbm0: float | None) -> None:
+    rng = np.random.default_rng(59)
+    talk = signals.voice(5.0, rng, -16.0)
+    x = np.concatenate([np.zeros(32_000), talk, np.zeros(32_000), talk, np.zeros(32_000)])
+    x = x + (signals.noise(len(x), -26.0, rng) if hum_dbm0 is None else signals.hum(len(x), hum_dbm0, rng))
+    heard = [second.silent for second in only(hear(x, tail_s=0.0), ChannelQuality)]
+    assert not any(heard[5:8] + heard[14:17])
+    assert all(heard[1:4] + heard[11:13] + heard[20:22])
+
+
 def by_sound(x: Wave) -> list[Event]:
     rng = np.random.default_rng(60)
     events = hear(x + signals.noise(len(x), -60.0, rng), ALL, ear=Ear(1, audio_only=True), tail_s=0.0)
@@ -313,3 +331,15 @@ def test_a_hold_of_twelve_seconds_does_not_end_the_call() -> None:
     x = np.concatenate([np.zeros(16000), ring, click(rng), np.zeros(3000), *talk, click(rng), np.zeros(96000)])
     events = by_sound(x)
     assert (len(only(events, OffHook)), len(only(events, OnHook))) == (1, 1)
+
+
+@pytest.mark.parametrize("cut_s", [5.4, 6.2])
+def test_an_outbound_call_begins_where_its_answer_cut_the_ringing_tone(cut_s: float) -> None:
+    """In the burst the answer makes no click that could be heard, in the pause it does."""
+    rng = np.random.default_rng(63)
+    dial, ringing = signals.uk_tone("dial", 2.0, -20.0, rng), signals.uk_tone("ringing", cut_s, -20.0, rng)
+    before = np.concatenate([np.zeros(24000), dial, np.zeros(8000), ringing])
+    talk = [click(rng)] if cut_s < 6.0 else []
+    talk += [np.zeros(7200), signals.voice(8.0, rng), np.zeros(4000), click(rng), np.zeros(80000)]
+    (answered,) = only(by_sound(np.concatenate([before, *talk])), OffHook)
+    assert abs(answered.at_mono_us - len(before) * 125) < 150_000
