@@ -128,6 +128,17 @@ def test_nothing_of_the_image_is_writable_but_data_and_ram() -> None:
         assert {"nosuid", "nodev", "noexec"} <= set(options.split(","))
 
 
+def test_the_settings_partition_is_waited_for_as_long_as_a_slow_card_takes(tmp_path: Path) -> None:
+    """As systemd understands fstab: the boot does not wait for it, and nothing gives it up."""
+    generator = Path("/lib/systemd/system-generators/systemd-fstab-generator")
+    environment = {"SYSTEMD_FSTAB": str(IMAGE_TREE / "etc/fstab")}
+    units = [str(tmp_path)] * 3
+    subprocess.run([str(generator), *units], check=True, env=environment)
+    assert "nofail" in (tmp_path / "boot-firmware.mount").read_text()
+    [limit] = tmp_path.glob("dev-disk-by*TACETBOOT.device.d/*.conf")
+    assert "JobRunningTimeoutSec=infinity" in limit.read_text()
+
+
 def test_systemd_accepts_the_two_consoles(bootable: Path, tmp_path: Path) -> None:
     root = tmp_path / "image"
     shutil.copytree(bootable, root, symlinks=True)
