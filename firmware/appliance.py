@@ -40,6 +40,14 @@ class Attached:
 
 
 @dataclass(frozen=True)
+class SipPorts:
+    """Where signalling is listened for: in clear, and encrypted (which is told, not read)."""
+
+    clear: tuple[int, ...] = (5060,)
+    tls: tuple[int, ...] = (5061,)
+
+
+@dataclass(frozen=True)
 class Devices:
     clock: Clock
     codecs: Sequence[Attached]
@@ -49,6 +57,7 @@ class Devices:
     courier: Courier
     packets: PacketSource | None = None
     """Between trunk and telephones, where the site has VoIP lines."""
+    sip_ports: SipPorts = SipPorts()
 
 
 class WiringError(ValueError):
@@ -84,7 +93,7 @@ def line_settings(site: Site) -> tuple[LineSettings, ...]:
     return tuple(LineSettings(sense=line.sense, voip=line.kind == "voip", **common) for line in site.lines)
 
 
-def trunk_settings(site: Site) -> "TrunkSettings":
+def trunk_settings(site: Site, ports: SipPorts) -> "TrunkSettings":
     """A line without numbers of its own has the site's list."""
     from firmware.voip.settings import LineSlot, OnTransfer, TrunkSettings
 
@@ -93,6 +102,8 @@ def trunk_settings(site: Site) -> "TrunkSettings":
         lines=tuple(LineSlot(line.ddi or shared, line.agents) for line in site.lines if line.kind == "voip"),
         peers=tuple(site.of("voip", "peers")),
         on_transfer=OnTransfer(site.of("direction", "on_transfer")),
+        sip_ports=ports.clear,
+        tls_ports=ports.tls,
         opt_out_digit=site.of("opt_out", "caller_key") or None,
     )
 
@@ -200,7 +211,9 @@ class Appliance:
         from firmware.voip.trunk import Trunk
         from firmware.voipfeed import VoipWiring
 
-        return VoipWiring(port, Trunk(trunk_settings(self.site)), lines, lambda: self._ear(2, False))
+        return VoipWiring(
+            port, Trunk(trunk_settings(self.site, self._devices.sip_ports)), lines, lambda: self._ear(2, False)
+        )
 
     def _rig(self, attached: Attached, names: list[str]) -> Rig:
         if len(attached.lines) != attached.codec.channels:

@@ -52,6 +52,7 @@ _KIND_WORDS = {bool: "true or false", int: "a whole number", float: "a number", 
 
 LINE_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
 LINES_MAX = 32
+PORTS_MAX = 8
 DDI = r"\+?[0-9]{2,20}"
 LOOK_BACK_WITHOUT_SENSE_S_MIN = 8
 """By sound alone the end of a call is known 3.5 s late (dsp/audio_line), after an end tone 1.3 s more; and some
@@ -123,6 +124,9 @@ MACHINE_KEYS: dict[str, tuple[Key, ...]] = {
     "voip": (
         Key("trunk_interface", str, "", pattern=r"[A-Za-z0-9._-]{0,15}"),
         Key("inside_interface", str, "", pattern=r"[A-Za-z0-9._-]{0,15}"),
+        Key("trunk_mac", str, "", pattern=r"([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5})?"),
+        Key("sip_ports", list, [5060]),
+        Key("tls_ports", list, [5061]),
     ),
 }
 
@@ -204,7 +208,25 @@ def parse_machine(text: str) -> Machine:
             raise ConfigError(f"codec {i + 1}.rate_hz must be 8000, 16000 or 48000 Hz.")
         names = _names(values["lines"], f"codec {i + 1}.lines")
         codecs.append(MachineCodec(values["device"], values["rate_hz"], names))
-    return Machine(_sections(MACHINE_KEYS, document, "tacet.toml"), tuple(codecs))
+    machine = Machine(_sections(MACHINE_KEYS, document, "tacet.toml"), tuple(codecs))
+    _check_voip(machine)
+    return machine
+
+
+def _check_voip(machine: Machine) -> None:
+    """Two ports of a bridge or a tap; or one mirror port and the hardware address of the trunk's router."""
+    for key in ("sip_ports", "tls_ports"):
+        ports = machine.of("voip", key)
+        if len(ports) > PORTS_MAX or not all(type(port) is int and 0 < port < 65_536 for port in ports):
+            raise ConfigError(f"voip.{key} must be a list of at most {PORTS_MAX} port numbers.")
+    trunk, inside = machine.of("voip", "trunk_interface"), machine.of("voip", "inside_interface")
+    if bool(trunk) != bool(inside):
+        raise ConfigError("voip.trunk_interface and voip.inside_interface must both be named, or neither.")
+    if trunk and (trunk == inside) != bool(machine.of("voip", "trunk_mac")):
+        raise ConfigError(
+            "voip.trunk_mac is for a mirror port: trunk_interface and inside_interface are then the same interface, and"
+            " trunk_mac is the hardware address of the trunk's router; otherwise leave it out."
+        )
 
 
 def _site_line(values: dict[str, Any], where: str) -> SiteLine:

@@ -115,7 +115,10 @@ class PacketSource(Protocol):
 
     def drain(self, packets_max: int) -> list[Packet]:
         """Packets in the order of their capture, without those that this machine sent. Never blocks. Raises OSError
-        when an interface is gone or a file is damaged."""
+        when a file is damaged or the machine refuses."""
+
+    def lost(self) -> bool:
+        """An interface is gone, and nothing can be heard until it is back; never true of a file."""
 
     def dropped(self) -> int:
         """Packets lost between the wire and us since the start. Their audio is a gap ``lost_samples`` by itself."""

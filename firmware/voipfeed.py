@@ -105,6 +105,7 @@ class VoipFeed:
             self._told(told)
         dropped = self.port.dropped()
         self._panel.set_fault("PACKETS_DROPPED", None, dropped > self._dropped)
+        self._panel.set_fault("TRUNK_LOST", None, self.port.lost())
         self._dropped = dropped
         if len(packets) < PACKETS_PER_STEP_MAX:
             self._judge_due(now_us)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firmware import selftest
-from firmware.appliance import Attached, Devices, read_site_facts
+from firmware.appliance import Attached, Devices, SipPorts, read_site_facts
 from firmware.config import ConfigError, Machine
 from firmware.evidence.courier import ThreadCourier
 from firmware.evidence.pack import PACK_FILE
@@ -25,6 +25,7 @@ from hw.codec import PortAudioCodec
 from hw.disk import DirectoryDisk
 from hw.flac import FlacEncoder
 from hw.gpio import KEYS, GpioPins
+from hw.liveport import LivePort
 from hw.lockdown import harden
 from hw.netport import NetPort
 from hw.nvmem import FileMemory, NvmemMemory
@@ -77,11 +78,17 @@ class Real:
             for codec in self._machine.codecs
         ]
         courier = ThreadCourier(self.clock)
-        return Devices(self.clock, codecs, self._pins, self.watchdog, read_notice, courier, packets)
+        sip_ports = SipPorts(tuple(self._machine.of("voip", "sip_ports")), tuple(self._machine.of("voip", "tls_ports")))
+        return Devices(self.clock, codecs, self._pins, self.watchdog, read_notice, courier, packets, sip_ports)
 
     def _packets(self) -> PacketSource | None:
         trunk, inside = self._machine.of("voip", "trunk_interface"), self._machine.of("voip", "inside_interface")
-        return NetPort(trunk, inside) if trunk and inside else None
+        if not trunk:
+            return None
+        mac = self._machine.of("voip", "trunk_mac")
+        sip, tls = tuple(self._machine.of("voip", "sip_ports")), tuple(self._machine.of("voip", "tls_ports"))
+        trunk_mac = bytes.fromhex(mac.replace(":", "")) if mac else None
+        return LivePort(self.clock, lambda: NetPort(trunk, inside, sip_ports=sip, tls_ports=tls, trunk_mac=trunk_mac))
 
     @property
     def metrics_path(self) -> Path | None:

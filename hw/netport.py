@@ -152,6 +152,10 @@ class NetPort:
             if _index(name, port) not in self._ports:
                 raise OSError(errno.ENODEV, f"The network interface of the {port.value} side was exchanged.")
 
+    def lost(self) -> bool:
+        """Of one pair of interfaces for its life: that they are gone is an error of ``drain``."""
+        return False
+
     def dropped(self) -> int:
         """The kernel's count is cleared by reading, so it is added up here."""
         statistics = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)

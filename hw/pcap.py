@@ -66,6 +66,9 @@ class CaptureFile:
         except CaptureDamaged as damage:
             self._next, self._damage = None, damage
 
+    def lost(self) -> bool:
+        return False
+
     def dropped(self) -> int:
         return 0
 

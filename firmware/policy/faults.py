@@ -197,6 +197,12 @@ TABLE: dict[str, Fault] = {
             "Limit the trunk to G.711 or G.722.",
         ),
         _alarm(
+            "TRUNK_LOST",
+            "A network interface of the trunk is gone.",
+            "What was recorded is kept. No VoIP call is seen until it is back.",
+            "Push the network plugs home; listening resumes by itself. If it does not, change the adapter.",
+        ),
+        _alarm(
             "PACKETS_DROPPED",
             "The recorder could not take every packet.",
             "What was lost is a gap in the recording.",

@@ -4,7 +4,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from firmware.units import BLOCK_SAMPLES
+from firmware.units import BLOCK_SAMPLES, PORTION_BLOCKS
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -43,7 +43,8 @@ class Limits:
     """Media flows without a dialog under observation."""
     channel_packets: int = 512
     """RTP packets of one channel that wait to be cut (at 20 ms: 10 s)."""
-    piece_samples: int = BLOCK_SAMPLES
+    piece_samples: int = PORTION_BLOCKS * BLOCK_SAMPLES
+    """As long as what leaves the look-back of two wires at a time."""
     reorder_wait_us: int = 1_000_000
     """How long a stretch waits for late packets before it is cut. Nothing is in a hurry: the shortest look-back is
     2 s."""

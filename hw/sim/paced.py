@@ -32,6 +32,9 @@ class PacedPackets:
             due.append(self._ahead.popleft())
         return due
 
+    def lost(self) -> bool:
+        return False
+
     def dropped(self) -> int:
         return self._source.dropped()
 

@@ -159,7 +159,7 @@ def main() -> None:
     names = tuple(f"line{i + 1}" for i in range(lines))
     devices = Devices(
         clock, [Attached(codec, names)], RungPins(lines, clock), NoWatchdog(), read_notice, ThreadCourier(clock)
-    )  # type: ignore[arg-type]
+    )
     appliance = Appliance(parts, lambda: devices, simulation=True, threaded=True)
     if "--deaf" in sys.argv:
         for rig in appliance.loop._rigs:

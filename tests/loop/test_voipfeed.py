@@ -39,6 +39,9 @@ class Silent:
     def dropped(self) -> int:
         return 0
 
+    def lost(self) -> bool:
+        return False
+
 
 class Sides:
     """An ear that says once a second what the test says of the caller's and the agent's side."""

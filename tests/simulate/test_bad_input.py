@@ -47,6 +47,12 @@ def settings(tmp_path: Path, text: str) -> list[str]:
         ("[appliance]\nring_mib = true\n", "appliance.ring_mib"),
         ('[[codec]]\ndevice = "hw:CARD=x"\nrate_hz = 44100\nlines = ["a"]\n', "rate_hz"),
         ('[[codec]]\ndevice = "hw:CARD=x"\nlines = ["Ü"]\n', "line names"),
+        ('[voip]\ntrunk_interface = "trunk"\n', "inside_interface"),
+        ('[voip]\ntrunk_interface = "eth0"\ninside_interface = "eth0"\n', "mirror port"),
+        ('[voip]\ntrunk_interface = "a"\ninside_interface = "b"\ntrunk_mac = "02:00:5e:10:00:01"\n', "mirror port"),
+        ('[voip]\ntrunk_mac = "02:00:5e"\n', "voip.trunk_mac"),
+        ("[voip]\nsip_ports = [0]\n", "voip.sip_ports"),
+        ('[voip]\ntls_ports = ["5061"]\n', "voip.tls_ports"),
     ],
 )
 def test_settings_that_cannot_be(text: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from firmware.policy.events import Packet, Port
+from firmware.ports import PacketSource
+from hw.clock import MachineClock
+from hw.liveport import LivePort
 from hw.netport import BLOCK_BYTES, BLOCKS, NetPort
 from tests.voip.wire import PBX, SBC, tcp_frame, udp_frame
 
@@ -37,7 +40,7 @@ def wires() -> Iterator[dict[Port, socket.socket]]:
         subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
 
 
-def collect(port: NetPort, wanted: int, limit_s: float = 3.0) -> list[Packet]:
+def collect(port: PacketSource, wanted: int, limit_s: float = 3.0) -> list[Packet]:
     out: list[Packet] = []
     until = time.monotonic() + limit_s
     while len(out) < wanted and time.monotonic() < until:
@@ -111,6 +114,39 @@ def test_an_interface_that_is_gone_is_an_error(wires: dict[Port, socket.socket])
     ip("link", "del", TRUNK)
     with pytest.raises(OSError, match="trunk side is not there"):
         collect(port, 1)
+    port.close()
+
+
+def test_an_adapter_that_is_put_back_is_heard_again(wires: dict[Port, socket.socket]) -> None:
+    clock = MachineClock()
+    port = LivePort(clock, lambda: NetPort(TRUNK, INSIDE))
+    ip("link", "del", TRUNK)
+    until = time.monotonic() + 3
+    while not port.lost() and time.monotonic() < until:
+        time.sleep(0.02)
+        assert port.drain(100) == []
+    assert port.lost()
+    ip("link", "add", TRUNK, "type", "veth", "peer", "name", TRUNK + "p")
+    ip("link", "set", TRUNK, "up")
+    ip("link", "set", TRUNK + "p", "up")
+    until = time.monotonic() + 3
+    while port.lost() and time.monotonic() < until:
+        time.sleep(0.02)
+        port.drain(100)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as again:
+        again.bind((TRUNK + "p", 0))
+        again.send(udp_frame(SBC, 5060, PBX, 5060, b"again"))
+        assert [packet.data[-5:] for packet in collect(port, 1)] == [b"again"]
+    port.close()
+
+
+def test_a_mirror_port_tells_the_sides_by_the_routers_address(wires: dict[Port, socket.socket]) -> None:
+    frame = udp_frame(SBC, 20000, PBX, 30000, b"from the provider")
+    port = NetPort(TRUNK, TRUNK, trunk_mac=frame[6:12])
+    back = frame[6:12] + frame[:6] + udp_frame(PBX, 30000, SBC, 20000, b"to the provider")[12:]
+    wires[Port.TRUNK].send(frame)
+    wires[Port.TRUNK].send(back)
+    assert [packet.port for packet in collect(port, 2)] == [Port.TRUNK, Port.INSIDE]
     port.close()
 
 
