@@ -75,3 +75,47 @@ def test_no_sample_is_lost_doubled_or_moved_where_a_frame_is_cut(seed: int, port
 def test_a_share_of_a_stretch_is_never_more_than_the_stretch(samples: int, share: float) -> None:
     pcm = np.random.default_rng(samples).integers(-9000, 9000, (2, samples)).astype(np.int16)
     assert 0 <= samples_within(expected_bits(pcm), share) <= -(-samples // SEGMENT_SAMPLES) * SEGMENT_SAMPLES
+
+
+class WrongForecast(Running):
+    """What the last frame taught is off by a factor."""
+
+    factor = 1.0
+
+    def _learn(self) -> None:
+        super()._learn()
+        assert self._bytes_per_bit is not None
+        self._bytes_per_bit *= self.factor
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.7, 0.8, 0.9, 1.2, 1.5])
+def test_a_forecast_that_is_wrong_costs_no_sample(factor: float) -> None:
+    """The frame is cut once more when its length is known."""
+    running = WrongForecast(NoSealer(), AudioCodec.FLAC, 1, 8000, 0)  # type: ignore[arg-type]
+    running.factor = factor
+    sound = syllables(2, 30)
+    assert np.array_equal(decoded(frames(running, sound, 800)), sound)
+
+
+def test_a_codecs_bytes_are_cut_between_two_samples_and_none_is_lost() -> None:
+    running = Running(NoSealer(), AudioCodec.PCMU, 1, 8000, 0)  # type: ignore[arg-type]
+    sound = bytes(np.random.default_rng(3).integers(0, 256, 13_000, np.uint8))
+    running.add_audio(0, len(sound), sound)
+    encoder = FlacEncoder()
+    (first,) = [bytes(piece.payload) for piece in running.encoded(encoder, whole=False)]
+    assert running.shortened
+    assert spare_bytes([len(first)]) < 100
+    assert running.sealed() == len(first)
+    (rest,) = [bytes(piece.payload) for piece in running.encoded(encoder, whole=True)]
+    encoder.close()
+    assert first + rest == sound
+
+
+def test_a_frame_of_one_block_is_not_cut_however_empty_it_is() -> None:
+    running = Running(NoSealer(), AudioCodec.FLAC, 1, 8000, 0)  # type: ignore[arg-type]
+    running.add_audio(0, 12_000, np.zeros((1, 12_000), np.int16))
+    encoder = FlacEncoder()
+    (piece,) = running.encoded(encoder, whole=False)
+    encoder.close()
+    assert piece.samples == 12_000
+    assert not running.shortened
