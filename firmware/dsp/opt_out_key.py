@@ -57,13 +57,18 @@ class OptOutKeyReceiver:
     def feed(self, x: Signal) -> list[tuple[int, int]]:
         """float32 [lines, n] in counts."""
         self._band.append(self._fir.feed(x))
+        count = (self._band.end - WINDOW - self._next) // HOP + 1
+        if count <= 0:
+            return []
+        span = self._band.all_lines(self._next, self._next + (count - 1) * HOP + WINDOW)
+        windows = np.lib.stride_tricks.sliding_window_view(span, WINDOW, axis=1)[:, ::HOP]
+        energy = np.einsum("lwk,lwk->lw", windows, windows) + 1e-3
+        flat = np.ascontiguousarray(windows).reshape(-1, WINDOW)
+        low, high = (self._share(flat, basis).reshape(energy.shape) / energy for basis in self._bases)
+        good = (low + high > SHARE_MIN) & (np.minimum(low, high) > TONE_SHARE_MIN) & (energy > ENERGY_MIN)
         out: list[tuple[int, int]] = []
-        while self._next + WINDOW <= self._band.end:
-            window = self._band.all_lines(self._next, self._next + WINDOW)
-            energy = np.sum(window**2, axis=1) + 1e-3
-            low, high = (self._share(window, basis) / energy for basis in self._bases)
-            good = (low + high > SHARE_MIN) & (np.minimum(low, high) > TONE_SHARE_MIN) & (energy > ENERGY_MIN)
-            for line, hit in enumerate(good.tolist()):
+        for hits in good.T.tolist():
+            for line, hit in enumerate(hits):
                 if self._follow(self._presses[line], hit):
                     out.append((line, self._presses[line].onset - self._fir.delay))
             self._next += HOP

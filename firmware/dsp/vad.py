@@ -202,8 +202,13 @@ class VoiceDetector:
 
 def _means(history: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
     """Mean over the last ``frames`` for each of the newest STEP frames; what has not been heard yet does not count."""
-    windows = np.lib.stride_tricks.sliding_window_view(history, frames, axis=1)[:, -STEP:]
-    known = ~np.isnan(windows)
-    total = np.where(known, windows, 0.0).sum(axis=3)
-    out: NDArray[np.float64] = total / np.maximum(known.sum(axis=3), 1)
+    known = ~np.isnan(history[:, :, 0])
+    total = _sums(np.where(known[:, :, None], history, 0.0), frames)
+    out: NDArray[np.float64] = total / np.maximum(_sums(known.astype(np.float64)[:, :, None], frames), 1.0)
+    return out
+
+
+def _sums(values: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+    until = np.cumsum(values, axis=1)
+    out: NDArray[np.float64] = until[:, -STEP:] - until[:, -STEP - frames : -frames]
     return out
