@@ -30,8 +30,9 @@ Made by `python -m tests.longrun.figures` from `progress.jsonl` and from runs ma
 | bit flips | {flips:,}: {slots} of a slot, {table:,} of a table, {entries:,} of 50 bag entries, {frames:,} of 3 frames | {accepted} accepted | – |
 | mutants | {mutants} known bugs put into the store, {equivalent} of them argued equivalent in MUTANTS.md; the last whole run of `make mutate` ended with `{mutated}` | – | – |
 
-A violation is an invariant of the storage design (I1 to I26) that a state broke. All runs replay from their seed:
-`python -m tests.longrun --seed N --states M --years Y`.
+A violation is an invariant of the storage design (I1 to I26) that a state broke. A run replays from its seed on the code that
+it ran on: `python -m tests.longrun --seed N --states M --years Y`. The figures are added up over versions of the store; what
+a run found was mended, has a test in `test_found.py` or a mutant, and is not among them.
 
 ## What each proves
 - **Crash explorer** (`explore.py`). The production vault runs workloads of every operation; each operation's writes, syncs and
