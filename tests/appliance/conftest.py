@@ -1,18 +1,21 @@
 """Builds the product's root file system once per state of the sources, and one machine for the whole module."""
 
 import hashlib
+import lzma
 import os
 import platform
 import shutil
+import struct
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from boot.image import build
 from tests.appliance.desk import Desk
+from tests.appliance.guest_call import caller_id_message
 from tests.appliance.machine import Files, Machine, fresh_data, fresh_fat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,7 +69,7 @@ def files() -> Files:
     boot.mkdir()
     (boot / "tacet.toml").write_text(SETTINGS)
     return Files(
-        kernel=OUT / "tacet-amd64.vmlinuz",
+        kernel=unpacked_kernel(OUT / "tacet-amd64.vmlinuz"),
         initrd=OUT / "tacet-amd64.initrd",
         root=OUT / "tacet-amd64.squashfs",
         data=fresh_data(OUT / "data.img"),
@@ -90,13 +93,36 @@ def machine(files: Files) -> Iterator[Machine]:
         made.power_cut()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the machine did costs processor time, not the host's; what went wrong inside is told by its own journal."""
+    report = yield
+    machine = getattr(item, "funcargs", {}).get("machine")
+    if report.when == "call" and machine is not None:
+        FIGURES.append((item.name, report.outcome, machine.processor_s(), machine.own_s()))
+        if report.failed:
+            report.sections.append(("journal of the machine", machine.journal()))
+    return report
+
+
+FIGURES: list[tuple[str, str, float, float]] = []
+"""Test, outcome, then at its end: processor time of the emulation, the machine's own time since power-on; seconds."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, outcome, processor_s, own_s in FIGURES:
+        terminalreporter.write_line(f"{outcome:7} {processor_s:6.0f} s of CPU  {own_s:6.0f} s of its own  {name}")
+
+
 def source_state() -> str:
     digest = hashlib.sha256()
     for folder in ("firmware", "hw", "boot", "tests/appliance/guest"):
         for path in sorted((REPOSITORY / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path.relative_to(REPOSITORY)).encode() + path.read_bytes())
-    digest.update((REPOSITORY / "requirements.txt").read_bytes())
+    digest.update((REPOSITORY / "requirements.txt").read_bytes() + caller_id_message())
     return digest.hexdigest()
 
 
@@ -109,11 +135,23 @@ def build_root() -> None:
     base = build.base_system(architecture, OUT)
     for module in build_modules(kernel_version(base)):
         shutil.copy(module, tree / "usr/lib/tacet-test" / module.name)
+    (tree / "usr/lib/tacet-test/caller-id.raw").write_bytes(caller_id_message())
     site_packages = tree / "opt/tacet/venv/lib/python3.11/site-packages"
     site_packages.mkdir(parents=True)
     for wheel in gpio_wheels():
         zipfile.ZipFile(wheel).extractall(site_packages)
     build.build(architecture, OUT, build.Additions(tree, None), root_only=True)
+
+
+def unpacked_kernel(packed: Path) -> Path:
+    """What is inside a bzImage (Linux, Documentation/x86/boot.rst): unpacking it inside takes longer than it does to
+    start."""
+    data = packed.read_bytes()
+    setup_sectors, offset, length = data[0x1F1], *struct.unpack_from("<II", data, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    path = packed.with_suffix(".elf")
+    path.write_bytes(lzma.decompress(data[start : start + length - 4]))  # the last four bytes tell its size
+    return path
 
 
 def kernel_version(base: Path) -> str:

@@ -1,6 +1,8 @@
 """The person at the desk: the product's own commands in their own process, on sticks that are files."""
 
+import copy
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -67,6 +69,13 @@ class Desk:
         valid = ["--not-before", _text(now - timedelta(hours=12)), "--device", DEVICE]
         self._desk("order", "export", "--stick", str(stick), *window, *why, *valid)
         return fresh_fat(self.folder / f"{name}.img", stick)
+
+    def twin(self) -> "Desk":
+        """Another person with the same keys, who has imported nothing of what comes after this."""
+        other = copy.copy(self)
+        other.home = self.folder / "twin-home"
+        shutil.copytree(self.home, other.home)
+        return other
 
     def take_in(self, image: Path) -> Path:
         """Imports what the recorder wrote onto the stick; the stick's files as a folder."""

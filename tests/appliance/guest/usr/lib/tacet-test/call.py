@@ -1,7 +1,8 @@
 """A telephone call for the emulated machine: contacts by gpio-sim, the line's sound through the loop sound card.
 
-Usage: call.py SEED SECONDS [TIME PIN close|open]...   times in seconds after the answer. The sound is white noise made
-from the seed: 8000 numbers a second, each held for six samples at 48 kHz (the test imports ``sound``, too).
+Usage: call.py [--caller-id] SEED SECONDS [TIME PIN close|open]...   times in seconds after the answer. The sound is
+white noise made from the seed: 8000 numbers a second, each held for six samples at 48 kHz (the test imports ``sound``,
+too).
 """
 
 import subprocess
@@ -13,8 +14,8 @@ from pathlib import Path
 RING, LOOP = 16, 20
 RATE_HZ = 48_000
 HOLD = 6
-CALLER_ID = Path("/run/caller-id.raw")
-"""A caller-ID message, int16 at 8 kHz, that is sent before the first ring of the next call."""
+CALLER_ID = Path(__file__).with_name("caller-id.raw")
+"""A caller-ID message, int16 at 8 kHz, that is sent before the first ring."""
 
 
 def sound(seed: int, seconds: float) -> bytes:
@@ -44,13 +45,13 @@ def contact(pin: int, closed: bool) -> None:
 
 
 def main() -> None:
-    seed, seconds = int(sys.argv[1]), float(sys.argv[2])
-    presses = [(float(t), int(pin), how == "close") for t, pin, how in zip(*[iter(sys.argv[3:])] * 3, strict=True)]
+    words = [word for word in sys.argv[1:] if word != "--caller-id"]
+    seed, seconds = int(words[0]), float(words[1])
+    presses = [(float(t), int(pin), how == "close") for t, pin, how in zip(*[iter(words[2:])] * 3, strict=True)]
     path = Path(f"/run/call-{seed}.wav")
     noise = sound(seed, seconds + 4)
-    if CALLER_ID.exists():
+    if "--caller-id" in sys.argv:
         player(held(CALLER_ID.read_bytes()), path).wait()
-        CALLER_ID.unlink()
         time.sleep(0.5)
     for closed, pause_s in ((True, 0.6), (False, 0.3), (True, 0.6), (False, 0.5)):
         contact(RING, closed)
