@@ -3,10 +3,15 @@
 import errno
 from dataclasses import replace
 
+from firmware.store.commands import Alarm
+from firmware.store.erasable import ATTEMPTS
+from firmware.units import MS_PER_DAY, PROVISIONAL_HOLD_DAYS
 from hw.sim.disk import Kind
-from tests.longrun.examine import spoil
-from tests.longrun.inside import frames, recent_log
+from hw.sim.memory import Failure, MemoryKind
+from tests.longrun.examine import Examined, judge, spoil
+from tests.longrun.inside import frames, held, recent_log
 from tests.longrun.world import TINY, Site, World, chain_is_whole
+from tests.longrun.years import Device, Life
 
 SMALL_LOG = replace(TINY, audit_segments=4)
 
@@ -77,3 +82,53 @@ def test_a_frame_in_the_zone_after_the_one_that_the_scan_starts_in_is_found() ->
     assert (head, world.vault._core.ring.head) == (1, TINY.zone_blocks + 1)
     world.reboot()
     assert frames(world.vault, call_id) == written
+
+
+def test_keep_on_a_running_call_that_finds_no_space_at_its_end_is_a_refusal_that_is_said() -> None:
+    world = World("no space")
+    large = world.call(0, frames=1)
+    world.hold(large)
+    running = world.open_call(1)
+    for _ in range(TINY.hold_blocks):
+        world.append(running)
+    assert world.keep(running) is None
+    world.close(running)
+    assert world.promise.calls[running].hold == ""
+    assert Alarm("HOLD_REFUSED") in world.vault.tick()
+    assert judge(world, seen(world), world.promise) == []
+
+
+def test_the_fourteen_days_of_a_provisional_hold_count_from_the_first_press() -> None:
+    world = World("twice")
+    running = world.open_call(0)
+    world.keep(running)
+    until = world.now_utc_ms() + PROVISIONAL_HOLD_DAYS * MS_PER_DAY
+    world.pass_days(3)
+    world.keep(running)
+    world.close(running)
+    assert world.promise.calls[running].hold_until_utc_ms == until
+    world.pass_days(PROVISIONAL_HOLD_DAYS - 2)
+    world.tick()
+    assert judge(world, seen(world), world.promise) == []
+    assert not held(world.vault, running)
+
+
+def test_a_boot_whose_memory_does_not_answer_in_the_years_is_booted_again() -> None:
+    life = Life()
+    device = Device("silent boot", life)
+    writes = 0
+
+    def fail(number: int, kind: MemoryKind, slot: int) -> Failure | None:
+        nonlocal writes
+        writes += kind != "read"
+        return Failure(0) if kind != "read" and writes <= ATTEMPTS else None
+
+    device.world.memory.hook = fail
+    device.guarded(lambda: device.world.reboot(1000), "boot")
+    assert life.faults["boot without an answer"] == 1
+    assert device.world.powered
+    assert life.violations == []
+
+
+def seen(world: World) -> Examined:
+    return Examined([], world.disk, world.memory, world.registry, world.clock, world.vault, booted=False)

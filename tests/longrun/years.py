@@ -64,7 +64,7 @@ def live_years(years: float, seed: int, stop_at_violation: bool = True) -> Life:
 
 def live(seed: str, days: int, life: Life) -> None:
     """One device from its provisioning on."""
-    device = _Device(seed, life)
+    device = Device(seed, life)
     for day in range(days):
         try:
             device.day()
@@ -77,7 +77,7 @@ def live(seed: str, days: int, life: Life) -> None:
             return
 
 
-class _Device:
+class Device:
     def __init__(self, seed: str, life: Life) -> None:
         self.world = World(seed)
         self._rng = random.Random(seed + "/fate")
@@ -89,13 +89,13 @@ class _Device:
         for _ in range(self._rng.randrange(STEPS_PER_DAY)):
             self._operation()
         self._clock_weather()
-        self._guarded(self.world.midnight, "midnight")
+        self.guarded(self.world.midnight, "midnight")
         self._trim()
 
     def _operation(self) -> None:
         self._life.operations += 1
         if self._rng.random() >= FAULT_SHARE:
-            self._guarded(lambda: step(self.world, self._rng), "operation")
+            self.guarded(lambda: step(self.world, self._rng), "operation")
             return
         self._rng.choice((self._cut_in, self._disk_error, self._memory_error))()
 
@@ -106,7 +106,7 @@ class _Device:
         self._life.faults["cut"] += 1
         self._arm(self._rng.randrange(1, 40))
         try:
-            self._guarded(lambda: step(self.world, self._rng), "cut")
+            self.guarded(lambda: step(self.world, self._rng), "cut")
             return
         except PowerCut:
             pass
@@ -142,7 +142,7 @@ class _Device:
                 raise OSError(number, "injected", name)
 
         self.world.disk.hook = fail
-        self._guarded(lambda: step(self.world, self._rng), "disk error")
+        self.guarded(lambda: step(self.world, self._rng), "disk error")
         self.world.disk.hook = None
 
     def _memory_error(self) -> None:
@@ -154,7 +154,7 @@ class _Device:
             return Failure(self._rng.randrange(SLOT_BYTES + 1)) if first <= call <= last else None
 
         self.world.memory.hook = fail
-        self._guarded(lambda: step(self.world, self._rng), "memory error")
+        self.guarded(lambda: step(self.world, self._rng), "memory error")
         self.world.memory.hook = None
 
     def _clock_weather(self) -> None:
@@ -174,11 +174,11 @@ class _Device:
             rtc.set_utc_ms(max(self.world.clock.true_utc_ms, self.world.now_utc_ms()))
             return
         if draw < 0.012:
-            self._guarded(lambda: self.world.reboot(1000), "boot")
+            self.guarded(lambda: self.world.reboot(1000), "boot")
 
     # ----------------------------------------------------------------------------------------------------- machinery
 
-    def _guarded(self, act: Callable[[], object], what: str) -> object:
+    def guarded(self, act: Callable[[], object], what: str) -> object:
         """Run it. None: it was cut off, refused or failed; but for a cut, the state was then judged and taken over."""
         try:
             return act() or what
