@@ -22,6 +22,7 @@ from firmware.policy.line import LineSettings, NoticeSource
 from firmware.ports import Clock, Codec, PacketSource, Pins, Samples, Stick, Watchdog
 from firmware.recording import NoticeUsed
 from firmware.store.commands import DocumentChanged, Report, StickReport
+from firmware.store.errors import NotProvisioned
 from firmware.store.vault import Vault, VaultParts
 from firmware.store.writer import Writer
 from firmware.units import US_PER_S
@@ -118,8 +119,8 @@ class Appliance:
         self, parts: VaultParts, open_devices: Callable[[], Devices], *, simulation: bool, threaded: bool
     ) -> None:
         self.vault = Vault.open(parts, simulation=simulation)
-        self._devices = devices = open_devices()
         self.site = self._read_site()
+        self._devices = devices = open_devices()
         cut_off = [i for i in range(len(self.site.lines)) if self.vault.interrupted_call(i) is not None]
         self.writer = Writer(self.vault, threaded=threaded, lines=len(self.site.lines))
         self.loop = Loop(
@@ -170,7 +171,9 @@ class Appliance:
 
     def _read_site(self) -> Site:
         document = self.vault.document(SITE_DOCUMENT)
-        return parse_site(document.decode("utf-8") if document is not None else "")
+        if document is None:
+            raise NotProvisioned
+        return parse_site(document.decode("utf-8"))
 
     def _settings(self) -> Settings:
         notice = self.vault.document(NOTICE_DOCUMENT)

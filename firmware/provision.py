@@ -2,13 +2,15 @@
 is whole.
 
 The vault is formatted last-thing-first inside ``Vault.provision`` (its identity is written last), so a cut in the
-middle leaves a blank card, which may be provisioned again.
+middle leaves a blank card, which may be provisioned again. The site's settings are written last of all: a vault
+without them is not yet a recorder, and the same pack completes it.
 """
 
 from firmware.evidence.pack import Pack, PackError, ReadFile, enrol_path, read_pack
 from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, ReadSite
 from firmware.evidence.visit import enrolment
 from firmware.ports import Stick
+from firmware.store.errors import AlreadyProvisioned
 from firmware.store.vault import Charter, Vault, VaultParts
 
 
@@ -35,11 +37,22 @@ def provision(
         lines=len(pack.site.line_names),
         retention_days=pack.site.retention_days,
     )
-    Vault.provision(parts, charter)
-    vault = Vault.open(parts, simulation=simulation)
-    vault.put_document(SITE_DOCUMENT, pack.site_toml)
+    vault = _formatted(parts, charter)
     vault.put_document(NOTICE_DOCUMENT, pack.notice_wav)
+    vault.put_document(SITE_DOCUMENT, pack.site_toml)
     return pack
+
+
+def _formatted(parts: VaultParts, charter: Charter) -> Vault:
+    """A new vault, or the one of the same device whose provisioning was cut off. Raises AlreadyProvisioned."""
+    try:
+        Vault.provision(parts, charter)
+    except AlreadyProvisioned:
+        vault = Vault.open(parts, simulation=charter.simulation)
+        if vault.device_id != charter.device_id or vault.document(SITE_DOCUMENT) is not None:
+            raise
+        return vault
+    return Vault.open(parts, simulation=charter.simulation)
 
 
 def enrol(vault: Vault, stick: Stick) -> None:

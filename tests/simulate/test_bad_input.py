@@ -1,5 +1,6 @@
 """Everything that can be wrong at the start gets one clear sentence, an exit code of its own, and loses nothing."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from firmware.__main__ import (
     DEVICE,
     INTERNAL,
     NO_ROOT,
+    OK,
     SETTINGS,
     TAPE,
     UNPROVISIONED,
     WRONG_KIND,
 )
 from firmware.__main__ import main as firmware
+from firmware.store.vault import Vault
 from tests.simulate.kit import Kit, Tape, noise
 
 
@@ -177,3 +180,24 @@ def test_optimised_python_is_refused() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == INTERNAL
     assert "assertions" in done.stderr
+
+
+def test_a_power_cut_while_it_is_provisioned_leaves_nothing_that_records_and_the_same_stick_completes_it(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The keys are written, the site's settings are not yet."""
+    tape = Tape(kit.root / "tape", audio={"line1": noise(60.0)}).call(2.0, 6.0, 50.0).save()
+    real_put = Vault.put_document
+
+    def cut(vault: Vault, name: str, data: bytes) -> None:
+        raise SystemExit("the lights go out")
+
+    monkeypatch.setattr(Vault, "put_document", cut)
+    with pytest.raises(SystemExit):
+        firmware(["simulate", str(tape), "--state", str(kit.state), "--provision", str(kit.pack)])
+    monkeypatch.setattr(Vault, "put_document", real_put)
+    assert firmware(["simulate", str(tape), "--state", str(kit.state)]) == UNPROVISIONED
+    assert "stick" in said(capsys)
+    assert firmware(["simulate", str(tape), "--state", str(kit.state), "--provision", str(kit.pack)]) == OK
+    assert firmware(["ledger", "--state", str(kit.state), "--json"]) == OK
+    assert [row["outcome"] for row in json.loads(capsys.readouterr().out)] == ["recorded"]
