@@ -80,20 +80,6 @@ def _watched(function: Function) -> Function:
         memory, random = parts.memory, parts.random
         if isinstance(memory, WatchedMemory) and memory.one_root is not None:
             assert isinstance(random, Dice)
-            memory.one_root(found, random.drawn)
-        return function(parts, who, found)
-
-    return recovered
-
-
-def _watched(function: Function) -> Function:
-    """The second half of a boot, told to the explorer (``memo.Rest``), which may know it."""
-
-    @wraps(function)
-    def recovered(parts: VaultParts, who: Identity, found: InForce) -> object:
-        memory, random = parts.memory, parts.random
-        if isinstance(memory, WatchedMemory) and memory.one_root is not None:
-            assert isinstance(random, Dice)
             watch, memory.one_root = memory.one_root, None
             watch(found, random.drawn)
         return function(parts, who, found)
