@@ -49,7 +49,6 @@ class FskReceiver:
     """Streaming, any block length up to 1 s. ``feed`` gives what became readable, with its line."""
 
     def __init__(self, lines: int) -> None:
-        fsk_templates.prepare()
         self._lines = lines
         self._fir = BlockFir(lines, bandpass_taps(*BAND_HZ, BAND_TAPS, 5.65))
         self._raw = History(lines, LEVEL_SAMPLES)

@@ -88,10 +88,9 @@ def carriers(key: Key) -> tuple[tuple[float, float], float, float]:
 
 
 COARSE = 4
-"""Quarter per cents between the carrier offsets whose banks are made at the start (16 MB): nearly everything that looks
-like a message and is none is turned away with these."""
-
-COARSE_MAX = 6
+"""Quarter per cents between the carrier offsets whose banks are kept once they are made: nearly everything that looks
+like a message and is none is turned away with these. All of them are 16 MB and 80 ms of work; a line's own exchange
+needs a few, at its first message after the start."""
 
 
 def character_bank(key: Key) -> NDArray[np.float32]:
@@ -102,14 +101,6 @@ def character_bank(key: Key) -> NDArray[np.float32]:
 def start_bank(key: Key) -> NDArray[np.float32]:
     """[FRACTIONS, samples, 64]: 16 patterns that start here, then 16 that go on with a stop bit."""
     return _coarse_starts(key) if _is_coarse(key) else _starts(key)
-
-
-def prepare() -> None:
-    """Make the coarse banks now (about 0.2 s), not in the middle of a call."""
-    for standard in PAIRS_HZ:
-        for step in range(-COARSE_MAX, COARSE_MAX + 1):
-            character_bank((standard, COARSE * step, 0, 0))
-            start_bank((standard, COARSE * step, 0, 0))
 
 
 def _is_coarse(key: Key) -> bool:
@@ -176,7 +167,8 @@ def sync_half() -> NDArray[np.float32]:
     """The first two blocks (six marks, a start bit and the first data bit) are the same in all words: one matrix
     [samples, 4 * pairs * scales], the cosines of the first block and of the second, then their sines."""
     (first, second, *_), index = sync_blocks()
-    pairs = np.unique(index[:, :2], axis=0)
+    # np.unique would read in numpy.ma, 1.3 MB that nothing here uses.
+    pairs = np.array(sorted(set(map(tuple, index[:, :2].tolist()))))
     half = first.shape[1] // 2
     columns = [
         first[:, pairs[:, 0]],

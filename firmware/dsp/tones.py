@@ -308,8 +308,8 @@ class ToneReceiver:
         if len(x) < window:
             return window, np.zeros((0, window), dtype=np.float32)
         views = np.lib.stride_tricks.sliding_window_view(x, window)
-        chosen = np.unique(np.linspace(0, len(views) - 1, min(12, 1 + 2 * len(x) // window)).astype(int))
-        return window, np.ascontiguousarray(views[chosen])
+        places = np.linspace(0, len(views) - 1, min(12, 1 + 2 * len(x) // window)).astype(int)
+        return window, np.ascontiguousarray(views[sorted(set(places.tolist()))])
 
     # ---------------------------------------------------------------------------------------------------- cadence
 
