@@ -165,12 +165,14 @@ def main() -> None:
         for rig in appliance.loop._rigs:
             rig.ear = DeafEar()  # type: ignore[assignment]
     start_s = imported + time.monotonic() - again
-    state.with_suffix(".json").write_text(json.dumps({"start_s": start_s}))
+    cpu_s = time.process_time()
     while not codec.ended:
         began = time.monotonic()
         appliance.step()
         time.sleep(max(0.0, STEP_MS / MS_PER_S - (time.monotonic() - began)))
     appliance.close()
+    told = {"start_s": start_s, "cpu_s": time.process_time() - cpu_s}
+    state.with_suffix(".json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":
