@@ -32,7 +32,7 @@ FINISH_S = 3.0
 RETRY_S = 10.0
 """How often a recorder that cannot start looks again."""
 STEP_S = STEP_MS / MS_PER_S
-"""How often the loop of a real appliance comes round: a press lights its lamp within 20 ms."""
+"""How often the loop of a real appliance comes round: a press lights its lamp within it."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -194,6 +194,8 @@ def _start(real: Real, stopped: Callable[[], bool]) -> Appliance | None:
                 told = str(error)
                 print(told, file=sys.stderr, flush=True)
             real.show_fault(RETRY_S, stopped)
+            while isinstance(error, NotProvisioned) and not stopped() and not real.provision_from_stick():
+                real.show_fault(RETRY_S, stopped)
     return None
 
 

@@ -170,10 +170,12 @@ class Appliance:
             self.loop.set_notice(settings.notice, settings.notice_used)
 
     def _read_site(self) -> Site:
-        document = self.vault.document(SITE_DOCUMENT)
-        if document is None:
+        """The defaults where the settings are damaged in both copies: nothing of another line is then recorded, and a
+        SETTINGS order of the custodian brings them back."""
+        if not self.vault.names_document(SITE_DOCUMENT):
             raise NotProvisioned
-        return parse_site(document.decode("utf-8"))
+        document = self.vault.document(SITE_DOCUMENT)
+        return parse_site("" if document is None else document.decode("utf-8"))
 
     def _settings(self) -> Settings:
         notice = self.vault.document(NOTICE_DOCUMENT)

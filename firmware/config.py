@@ -217,12 +217,14 @@ def _check_voip(machine: Machine) -> None:
     """Two ports of a bridge or a tap; or one mirror port and the hardware address of the trunk's router."""
     for key in ("sip_ports", "tls_ports"):
         ports = machine.of("voip", key)
-        if len(ports) > PORTS_MAX or not all(type(port) is int and 0 < port < 65_536 for port in ports):
-            raise ConfigError(f"voip.{key} must be a list of at most {PORTS_MAX} port numbers.")
+        if not 0 < len(ports) <= PORTS_MAX or not all(type(port) is int and 0 < port < 65_536 for port in ports):
+            raise ConfigError(f"voip.{key} must be a list of 1 to {PORTS_MAX} port numbers.")
+    if set(machine.of("voip", "sip_ports")) & set(machine.of("voip", "tls_ports")):
+        raise ConfigError("voip.sip_ports and voip.tls_ports must have no port in common.")
     trunk, inside = machine.of("voip", "trunk_interface"), machine.of("voip", "inside_interface")
     if bool(trunk) != bool(inside):
         raise ConfigError("voip.trunk_interface and voip.inside_interface must both be named, or neither.")
-    if trunk and (trunk == inside) != bool(machine.of("voip", "trunk_mac")):
+    if (trunk != "" and trunk == inside) != bool(machine.of("voip", "trunk_mac")):
         raise ConfigError(
             "voip.trunk_mac is for a mirror port: trunk_interface and inside_interface are then the same interface, and"
             " trunk_mac is the hardware address of the trunk's router; otherwise leave it out."

@@ -2,7 +2,7 @@
 
 A block is due once its last sample is as old as the look-back. By then everything that may silence it has been heard:
 a late press of PAYMENT or OPT-OUT reaches back over exactly what still waits here. Blocks leave in portions of
-``PORTION_BLOCKS`` that are judged as one: the verdict on each sample is the same, the work a quarter.
+``PORTION_BLOCKS`` that are judged as one: the verdict is the same to a sample, the work a quarter.
 """
 
 from collections import deque
@@ -76,7 +76,7 @@ def _portions(due: Sequence[Waiting]) -> Iterator[list[Waiting]]:
     """Neighbours that lost nothing in between and were muted alike."""
     portion: list[Waiting] = []
     for waiting in due:
-        if portion and not (len(portion) < PORTION_BLOCKS and _continues(portion[-1], waiting)):
+        if portion and not (len(portion) < PORTION_BLOCKS and _continues(portion, waiting)):
             yield portion
             portion = []
         portion.append(waiting)
@@ -84,11 +84,14 @@ def _portions(due: Sequence[Waiting]) -> Iterator[list[Waiting]]:
         yield portion
 
 
-def _continues(before: Waiting, after: Waiting) -> bool:
-    """Capture times drift apart by microseconds a block (two clocks); a whole sample is a loss."""
-    in_order = after.block.first_sample == before.block.first_sample + before.block.samples.shape[1]
-    in_time = abs(after.block.captured_mono_us - before.ends_mono_us) < SAMPLE_US
-    return in_order and in_time and after.muted == before.muted
+def _continues(portion: Sequence[Waiting], after: Waiting) -> bool:
+    """Two clocks drift apart by microseconds a block: a portion's samples all lie within one of where they would be
+    judged alone."""
+    first, last = portion[0].block, portion[-1].block
+    in_order = after.block.first_sample == last.first_sample + last.samples.shape[1]
+    due_mono_us = first.captured_mono_us + (after.block.first_sample - first.first_sample) * SAMPLE_US
+    in_time = abs(after.block.captured_mono_us - due_mono_us) < SAMPLE_US
+    return in_order and in_time and after.muted == portion[0].muted
 
 
 def _joined(portion: Sequence[Waiting]) -> Waiting:

@@ -6,6 +6,8 @@ middle leaves a blank card, which may be provisioned again. The site's settings 
 without them is not yet a recorder, and the same pack completes it.
 """
 
+from dataclasses import replace
+
 from firmware.evidence.pack import Pack, PackError, ReadFile, enrol_path, read_pack
 from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, ReadSite
 from firmware.evidence.visit import enrolment
@@ -44,12 +46,14 @@ def provision(
 
 
 def _formatted(parts: VaultParts, charter: Charter) -> Vault:
-    """A new vault, or the one of the same device whose provisioning was cut off. Raises AlreadyProvisioned."""
+    """A new vault, or the one whose provisioning with the same keys and settings was cut off before its site settings
+    were written. Raises AlreadyProvisioned: anything else is the custodian's to change, by an order."""
     try:
         Vault.provision(parts, charter)
     except AlreadyProvisioned:
         vault = Vault.open(parts, simulation=charter.simulation)
-        if vault.device_id != charter.device_id or vault.document(SITE_DOCUMENT) is not None:
+        formatted = replace(vault.charter, ring_bytes=charter.ring_bytes, hold_bytes=charter.hold_bytes)
+        if formatted != charter or vault.names_document(SITE_DOCUMENT):
             raise
         return vault
     return Vault.open(parts, simulation=charter.simulation)

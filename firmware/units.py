@@ -28,8 +28,8 @@ FRAME_SAMPLES_MAX = 2 * SAMPLE_RATE_HZ
 """A sealed frame holds at most 2 s (FORMAT.md)."""
 
 FRAME_SEAL_SAMPLES = 18 * BLOCK_SAMPLES
-"""The vault seals a call's pending audio once it holds 1.8 s: with the block it waits for and the write itself, a power
-cut then costs at most look-back + 2 s."""
+"""The vault seals a call's pending audio before the next portion would make it longer than 1.8 s: with the write itself
+a power cut then costs at most look-back + 2 s."""
 
 LOOK_BACK_S_DEFAULT = 10
 LOOK_BACK_S_MIN = 2
@@ -46,4 +46,4 @@ MS_PER_DAY = 86_400_000
 
 assert SAMPLE_RATE_HZ * SAMPLE_US == US_PER_S
 assert BLOCK_SAMPLES * SAMPLE_US == BLOCK_MS * 1000
-assert FRAME_SEAL_SAMPLES + BLOCK_SAMPLES <= FRAME_SAMPLES_MAX
+assert PORTION_BLOCKS * BLOCK_SAMPLES < FRAME_SEAL_SAMPLES < FRAME_SAMPLES_MAX

@@ -18,7 +18,7 @@ from firmware.policy.records import Direction
 from firmware.policy.sides import Second, SidesHeard
 from firmware.ports import PacketSource
 from firmware.recording import Recorder
-from firmware.units import SAMPLE_US, US_PER_S
+from firmware.units import PORTION_BLOCKS, SAMPLE_US, US_PER_S
 from firmware.voip import output as vo
 from firmware.voip.audio import EarDecoder
 from firmware.voip.trunk import Trunk
@@ -27,8 +27,8 @@ from firmware.voipline import VoipLine, on_line
 PACKETS_PER_STEP_MAX = 20_000
 """4 s of 50 calls both ways at 50 packets a second: after a stall the keys are read again in between."""
 
-PIECES_MAX = 64 * 10 * 60
-"""64 calls' pieces of 100 ms for a minute."""
+PIECES_MAX = 64 * 10 * 60 // PORTION_BLOCKS
+"""64 calls' pieces for a minute."""
 
 REORDER_US = 2 * US_PER_S
 """The trunk holds a stretch back for up to 1 s for late packets; a finished call waits for its last piece."""
@@ -177,9 +177,13 @@ class VoipFeed:
 
     def _move(self, live: _Live, line: VoipLine) -> None:
         if line is not live.line:
-            live.line.calls.remove(live.call)
+            left = live.line
+            left.calls.remove(live.call)
             line.calls.append(live.call)
             live.call.line, live.line = line.line, line
+            for code in ("DEAD_CHANNEL", "ONE_SIDED"):
+                self._panel.set_fault(code, left.line, False)
+            self._show_quiet(left)
 
     def _alarm(self, told: vo.Encrypted | vo.NotRecordableCodec | vo.RtpWithoutDialog | vo.MediaMissing) -> None:
         line = self._slots[told.line].line if told.line is not None else None

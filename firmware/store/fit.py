@@ -18,8 +18,10 @@ def expected_bits(pcm: NDArray[np.int16]) -> NDArray[np.float64]:
     count = pcm.shape[1]
     starts = np.arange(0, count, SEGMENT_SAMPLES)
     lengths = np.minimum(SEGMENT_SAMPLES, count - starts)
-    steps = np.abs(np.diff(pcm, axis=1, prepend=pcm[:, :1]).astype(np.float32))
+    steps = np.diff(pcm, axis=1, prepend=pcm[:, :1]).astype(np.float32)
+    np.abs(steps, out=steps)
     means = np.add.reduceat(steps, starts, axis=1) / lengths
+    steps.fill(0)
     bits: NDArray[np.float64] = ((np.log2(1.0 + means) + RICE_BITS) * lengths).sum(axis=0, dtype=np.float64)
     return bits
 

@@ -48,19 +48,26 @@ class _Run:
     @property
     def bits(self) -> float:
         """What the encoder is expected to make of it."""
-        return float(expected_bits(np.concatenate(self.pcm, axis=1)).sum())
+        return float(self._expected().sum())
+
+    def _expected(self) -> NDArray[np.float64]:
+        joined = np.concatenate(self.pcm, axis=1)
+        bits = expected_bits(joined)
+        joined.fill(0)
+        return bits
 
     def part(self, share: float) -> int:
         """How many samples from the start take this share (0 to 1) of its bytes; all where it cannot be cut."""
         if self.pcm:
-            return samples_within(expected_bits(np.concatenate(self.pcm, axis=1)), share)
+            return samples_within(self._expected(), share)
         return int(self.samples * share) if self.coded_bytes_per_sample else self.samples
 
     def split(self, samples: int) -> "_Run":
         """Keep the first ``samples`` of them; the others become a run of their own."""
         rest = _Run(self.first_sample + samples, self.samples - samples, self.reason, self.codec, [], bytearray())
         at = samples * self.coded_bytes_per_sample
-        rest.coded, self.coded = self.coded[at:], self.coded[:at]
+        whole, self.coded, rest.coded = self.coded, self.coded[:at], self.coded[at:]
+        wipe(whole)
         kept, begins = [], 0
         for pcm in self.pcm:
             cut = min(max(samples - begins, 0), pcm.shape[1])
@@ -77,6 +84,7 @@ class _Run:
         self.samples += after.samples
         self.pcm += after.pcm
         self.coded += after.coded
+        wipe(after.coded)
 
     def wipe(self) -> None:
         for samples in self.pcm:
@@ -129,8 +137,9 @@ class Running:
 
     @property
     def due(self) -> bool:
-        """The frame is long enough to be sealed."""
-        return self.pending and self._span(self.through_sample) > FRAME_DUE_SAMPLES * self._rate_hz
+        """The frame is long enough to be sealed, or was to be sealed before and could not be."""
+        long = self.pending and self._span(self.through_sample) > FRAME_DUE_SAMPLES * self._rate_hz
+        return long or bool(self._pieces)
 
     def add_audio(
         self, first_sample: int, samples: int, payload: NDArray[np.int16] | bytes, codec: AudioCodec | None = None
@@ -194,7 +203,7 @@ class Running:
         margin_bytes = FLAC_MARGIN_BYTES if run.pcm else 0
         share = 1 - (BLOCK_BYTES - spare + margin_bytes) / payload_bytes[-1]
         keep = run.part(share) if share > 0 else 0
-        if not run.samples // LEAST_SHARE <= keep < run.samples:
+        if not max(1, run.samples // LEAST_SHARE) <= keep < run.samples:
             return False
         rest = run.split(keep)
         if self._rest is not None:
@@ -204,7 +213,7 @@ class Running:
 
     def _expected_bytes(self, run: _Run) -> int:
         assert self._bytes_per_bit is not None
-        return round(run.bits * self._bytes_per_bit) if run.pcm else len(run.coded)
+        return max(1, round(run.bits * self._bytes_per_bit)) if run.pcm else len(run.coded)
 
     def _learn(self) -> None:
         """How right the forecast was; the next frame's is corrected by it."""
@@ -213,9 +222,11 @@ class Running:
             self._bytes_per_bit = len(piece.payload) / run.bits
 
     def failed(self) -> list[Piece]:
-        """In place of pending audio that could not be encoded: a gap, so that the time axis stays honest."""
-        first = self._runs[0].first_sample
-        samples = self.through_sample - first
+        """In place of audio that could not be encoded: a gap, so that the time axis stays honest."""
+        for piece in self._pieces:
+            self._drop(piece)
+        first, last = self._runs[0].first_sample, self._runs[-1]
+        samples = last.first_sample + last.samples - first
         self._pieces = [Piece(first, samples, GapReason.FAULT, self._codec, self._channels, self._rate_hz)]
         return self._pieces
 

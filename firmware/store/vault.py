@@ -300,6 +300,10 @@ class Vault:
     def document(self, name: str) -> bytes | None:
         return documents.get(self._core, name)
 
+    def names_document(self, name: str) -> bool:
+        """Whether there is such a document by the table, readable or not."""
+        return name in self._core.table.documents
+
     def put_document(self, name: str, data: bytes) -> None:
         """At most 4 MiB. Raises Refused."""
         documents.put(self._core, name, data)

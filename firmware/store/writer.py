@@ -34,7 +34,7 @@ from firmware.units import SAMPLE_RATE_HZ, US_PER_S
 SLOW_S = 2.0
 """CARD_SLOW from this backlog on."""
 COMMANDS_PER_SECOND = 40
-"""Commands that a line can make in a second at most: 10 blocks, each cut by keyed digits, and some more."""
+"""Commands that a line can make in a second at most: its portions, each cut by keyed digits, and some more."""
 TICK_US = US_PER_S
 JOB_STEPS_INLINE = 16
 """A stick's visit on virtual time: a step takes a frame to the stick, and a real one takes 16 in 100 ms easily."""
@@ -289,6 +289,9 @@ class Writer:
             self._tick()
 
     def _seal_quiet(self) -> None:
+        """Not while commands wait: what follows is already there."""
+        if self._queue:
+            return
         try:
             self._vault.seal_quiet(QUIET_US)
         except VaultError as error:

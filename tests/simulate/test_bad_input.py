@@ -55,6 +55,9 @@ def settings(tmp_path: Path, text: str) -> list[str]:
         ('[voip]\ntrunk_interface = "a"\ninside_interface = "b"\ntrunk_mac = "02:00:5e:10:00:01"\n', "mirror port"),
         ('[voip]\ntrunk_mac = "02:00:5e"\n', "voip.trunk_mac"),
         ("[voip]\nsip_ports = [0]\n", "voip.sip_ports"),
+        ("[voip]\nsip_ports = []\n", "voip.sip_ports"),
+        ("[voip]\nsip_ports = [5061]\n", "in common"),
+        ('[voip]\ntrunk_mac = "02:00:5e:10:00:01"\n', "mirror port"),
         ('[voip]\ntls_ports = ["5061"]\n', "voip.tls_ports"),
     ],
 )

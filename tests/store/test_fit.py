@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware.policy.records import AudioCodec
+from firmware.policy.records import AudioCodec, GapReason
 from firmware.store.fit import SEGMENT_SAMPLES, expected_bits, samples_within
 from firmware.store.frame import Piece, encoded_bytes, spare_bytes
 from firmware.store.running import Running
@@ -119,3 +119,62 @@ def test_a_frame_of_one_block_is_not_cut_however_empty_it_is() -> None:
     encoder.close()
     assert piece.samples == 12_000
     assert not running.shortened
+
+
+def test_a_single_sample_after_a_gap_ends_no_recorder_and_makes_no_empty_piece() -> None:
+    """Silence first, so that the forecast for one sample is next to nothing."""
+    encoder, found = FlacEncoder(), []
+    running = Running(NoSealer(), AudioCodec.FLAC, 1, 8000, 0)  # type: ignore[arg-type]
+    at = 0
+    for samples, gap in ((14_000, 0), (100, 12_000), (1, 0), (11_300, 0), (40, 12_000), (1, 0)):
+        running.add_audio(at, samples, np.zeros((1, samples), np.int16))
+        at += samples
+        if gap:
+            running.add_gap(at, gap, GapReason.KEYED_DIGITS)
+            at += gap
+        if running.due:
+            found += running.encoded(encoder, whole=False)
+            running.sealed()
+    encoder.close()
+    assert all(piece.samples > 0 for piece in found)
+
+
+class Moody(FlacEncoder):
+    """Fails once, when told."""
+
+    fails = False
+
+    def encode(self, samples: np.ndarray, rate_hz: int) -> bytes:
+        if self.fails:
+            self.fails = False
+            raise OSError
+        return super().encode(samples, rate_hz)
+
+
+def test_what_an_encoder_failed_on_is_a_gap_and_nothing_is_told_twice() -> None:
+    encoder, sound = Moody(), syllables(3, 8)
+    running = Running(NoSealer(), AudioCodec.FLAC, 1, 8000, 0)  # type: ignore[arg-type]
+    covered = 0
+    for number, at in enumerate(range(0, sound.shape[1], 3200)):
+        running.add_audio(at, 3200, sound[:, at : at + 3200])
+        if running.due:
+            encoder.fails = number > 6
+            try:
+                pieces = running.encoded(encoder, whole=False)
+            except OSError:
+                pieces = running.failed()
+            for piece in pieces:
+                assert piece.first_sample == covered
+                covered += piece.samples
+            assert running.sealed() == covered
+    encoder.close()
+
+
+def test_codec_bytes_that_were_cut_apart_are_overwritten_where_they_were() -> None:
+    running = Running(NoSealer(), AudioCodec.PCMA, 2, 8000, 0)  # type: ignore[arg-type]
+    for at in range(0, 12_800, 3200):
+        running.add_audio(at, 3200, b"\xd5\x2a" * 3200)
+    before = running._runs[-1].coded
+    running.encoded(FlacEncoder(), whole=False)
+    assert running.shortened
+    assert not any(before)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from firmware.policy.records import Ended, GapReason, Outcome
+from firmware.store import space
 from firmware.store.commands import (
     Alarm,
     AppendAudio,
@@ -26,7 +27,7 @@ from firmware.store.commands import (
     StickReport,
     WriteRow,
 )
-from firmware.store.errors import CardFailed, Refused
+from firmware.store.errors import CardFailed, Refused, RingFull
 from firmware.store.vault import Vault
 from firmware.store.writer import Writer
 from hw.sim.disk import Kind
@@ -297,6 +298,31 @@ def test_a_power_cut_in_a_long_payment_costs_nothing_that_was_said_before_it() -
     [call_id] = desk.world.vault._core.running
     vault = desk.world.cut()
     assert sum(piece.samples for piece in heard(vault, call_id)) == 9 * 800
+
+
+def test_sound_that_follows_a_seal_that_was_refused_does_not_end_the_recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ring is full when a quiet call is to be sealed; then it speaks on."""
+    desk = Desk()
+    desk.submit(desk.open(1), *desk.audio(1, 9))
+    desk.run()
+    full = iter([True])
+
+    def make_room(*_: object) -> int:
+        if next(full, False):
+            raise RingFull
+        return real(*_)  # type: ignore[arg-type]
+
+    real = space.make_room
+    monkeypatch.setattr(space, "make_room", make_room)
+    for _ in range(7):
+        desk.world.clock.advance_ms(100)
+        desk.run()
+    desk.submit(*desk.audio(1, 4, start=9))
+    desk.run()
+    desk.submit(desk.close(1))
+    desk.run()
+    [call] = desk.world.vault.calls()
+    assert sum(piece.samples for piece in heard(desk.world.vault, call.call_id)) == 13 * 800
 
 
 def test_old_calls_are_forgotten_by_the_writer_not_by_the_vault() -> None:
