@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from firmware.policy.records import AudioCodec, GapReason
 from firmware.store.fit import SEGMENT_SAMPLES, expected_bits, samples_within
 from firmware.store.frame import Piece, encoded_bytes, spare_bytes
-from firmware.store.running import Running
+from firmware.store.running import FRAME_DUE_SAMPLES, Running
 from firmware.units import FRAME_SEAL_SAMPLES
 from hw.flac import FlacEncoder
 
@@ -121,12 +121,12 @@ def test_a_frame_of_one_block_is_not_cut_however_empty_it_is() -> None:
     assert not running.shortened
 
 
-def test_a_single_sample_after_a_gap_ends_no_recorder_and_makes_no_empty_piece() -> None:
-    """Silence first, so that the forecast for one sample is next to nothing."""
-    encoder, found = FlacEncoder(), []
+@pytest.mark.parametrize("silence_first", [True, False], ids=["with a forecast of nothing", "without a forecast"])
+def test_a_single_sample_after_a_gap_ends_no_recorder_and_makes_no_empty_piece(silence_first: bool) -> None:
+    """The gap ends exactly where the frame is not yet due."""
+    encoder, found, at = FlacEncoder(), [], 0
     running = Running(NoSealer(), AudioCodec.FLAC, 1, 8000, 0)  # type: ignore[arg-type]
-    at = 0
-    for samples, gap in ((14_000, 0), (100, 12_000), (1, 0), (11_300, 0), (40, 12_000), (1, 0)):
+    for samples, gap in [(14_000, 0)] * silence_first + [(1000, FRAME_DUE_SAMPLES - 1000), (1, 0)]:
         running.add_audio(at, samples, np.zeros((1, samples), np.int16))
         at += samples
         if gap:
@@ -136,6 +136,7 @@ def test_a_single_sample_after_a_gap_ends_no_recorder_and_makes_no_empty_piece()
             found += running.encoded(encoder, whole=False)
             running.sealed()
     encoder.close()
+    assert [piece.samples for piece in found[-3:]] == [1000, FRAME_DUE_SAMPLES - 1000, 1]
     assert all(piece.samples > 0 for piece in found)
 
 

@@ -305,18 +305,15 @@ def test_sound_that_follows_a_seal_that_was_refused_does_not_end_the_recorder(mo
     desk = Desk()
     desk.submit(desk.open(1), *desk.audio(1, 9))
     desk.run()
-    full = iter([True])
 
-    def make_room(*_: object) -> int:
-        if next(full, False):
-            raise RingFull
-        return real(*_)  # type: ignore[arg-type]
+    def full(*_: object) -> int:
+        raise RingFull
 
-    real = space.make_room
-    monkeypatch.setattr(space, "make_room", make_room)
-    for _ in range(7):
-        desk.world.clock.advance_ms(100)
-        desk.run()
+    with monkeypatch.context() as ring:
+        ring.setattr(space, "make_room", full)
+        for _ in range(7):
+            desk.world.clock.advance_ms(100)
+            desk.run()
     desk.submit(*desk.audio(1, 4, start=9))
     desk.run()
     desk.submit(desk.close(1))
