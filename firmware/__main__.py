@@ -32,7 +32,7 @@ FINISH_S = 3.0
 RETRY_S = 10.0
 """How often a recorder that cannot start looks again."""
 STEP_S = STEP_MS / MS_PER_S
-"""How often the loop of a real appliance comes round: a press lights its lamp within it."""
+"""How often the loop of a real appliance comes round, and so how late a lamp may answer its key."""
 
 
 def main(argv: list[str] | None = None) -> int:

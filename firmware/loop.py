@@ -118,7 +118,7 @@ class Loop:
         self._look_back_us = max(line.look_back_us for line in settings.lines)
         self._wires = {i: Line(i, line, lambda: next(calls)) for i, line in enumerate(settings.lines) if not line.voip}
         """Lines on two wires, by number; the others are VoIP."""
-        voip_lines = _voip_lines(settings.lines, lambda: next(calls)) if voip is not None else {}
+        voip_lines = _voip_lines(settings.lines, lambda: next(calls))
         self.lines: list[KeyedLine] = [line for _, line in sorted({**self._wires, **voip_lines}.items())]
         self._rig_of = {line: rig for rig in rigs for line in rig.lines}
         self._inputs = Inputs(len(self.lines), settings.flash_min_ms, settings.flash_max_ms)
@@ -128,7 +128,8 @@ class Loop:
         """Ledger rows since the start, by outcome."""
         self._unknown_share = UnknownShare(settings.unknown_share_max_percent)
         self._playing: dict[int, int] = {}
-        self._heard: dict[int, WiresHeard] = {}
+        self._heard: dict[int, tuple[Call, WiresHeard]] = {}
+        """By line: the call that is talked on, and what was heard of it."""
         self.set_notice(settings.notice, settings.notice_used)
         self.voip = None if voip is None else self._feed(voip, voip_lines)
 
@@ -224,8 +225,7 @@ class Loop:
     def _listening(self, line: Line, at_mono_us: int) -> Listening:
         """As it was when the block was captured, which may be a stall ago. Digits and caller ID are not listened for
         during a payment and its look-back; digits only where somebody is on the line."""
-        since = line.privacy.payment_since_mono_us
-        payment = since is not None and since - line.settings.look_back_us <= at_mono_us
+        payment = line.privacy.all_payment(at_mono_us, at_mono_us + BLOCK_MS * 1000)
         was_up = any(
             call.answered_mono_us is not None and call.ended_mono_us is not None and call.ended_mono_us > at_mono_us
             for call in line.calls
@@ -255,8 +255,9 @@ class Loop:
             self.panel.set_fault("DEAD_CHANNEL", quality.line, False)
             return
         self._recorder.measured(call, quality.level_dbm0, quality.noise_dbm0, quality.clipped_samples, quality.silent)
-        heard = self._heard.setdefault(quality.line, WiresHeard())
-        dead = heard.dead(Second(zero=quality.digital_zero, voice=not quality.silent))
+        if quality.line not in self._heard or self._heard[quality.line][0] is not call:
+            self._heard[quality.line] = call, WiresHeard()
+        dead = self._heard[quality.line][1].dead(Second(zero=quality.digital_zero, voice=not quality.silent))
         self.panel.set_fault("DEAD_CHANNEL", quality.line, dead)
 
     # ------------------------------------------------------------------------------------- what follows
@@ -266,6 +267,8 @@ class Loop:
         wires = self._wires.get(event.line)
         on_hook = wires is not None and wires.phase in ON_HOOK
         self._carry_out(self.lines[event.line].apply(event))
+        if wires is None and self.voip is not None:
+            self.voip.show(event.line)
         if wires is not None and on_hook and wires.phase not in ON_HOOK and wires.settings.sense:
             rig = self._rig_of[event.line]
             rig.ear.reset(rig.lines.index(event.line))
@@ -401,6 +404,8 @@ class Loop:
 def _voip_lines(lines: Sequence[LineSettings], next_call: Callable[[], int]) -> "dict[int, VoipLine]":
     """Imported here: SIP and its packet library cost 6 MB and a tenth of a second, and an analogue recorder has no use
     for them."""
+    if not any(line.voip for line in lines):
+        return {}
     from firmware.voipline import VoipLine
 
     return {i: VoipLine(i, line, next_call) for i, line in enumerate(lines) if line.voip}

@@ -53,6 +53,8 @@ class _Live:
     call: Call
     ear: Ear | None = None
     decoder: EarDecoder = field(default_factory=EarDecoder)
+    newest: vo.MediaPiece | None = None
+    """With audio: what REC blinks for."""
     sides: SidesHeard = field(default_factory=SidesHeard)
     missing: bool = False
     """One side's packets stay away; what is heard of it is digital silence until they come again."""
@@ -146,14 +148,14 @@ class VoipFeed:
         elif isinstance(told, vo.HoldStarted | vo.HoldEnded):
             live = self._live[told.call]
             live.line.hold(live.call, told)
-            live.sides = SidesHeard()
+            live.sides, live.missing = SidesHeard(), False
+            self._forget_sides(live.line)
         elif isinstance(told, vo.Transferred):
             self._transferred(told)
         elif isinstance(told, vo.CallEnded):
             live = self._live.pop(told.call)
             self._carry_out(live.line.ended(live.call, told))
-            for code in ("ONE_SIDED", "DEAD_CHANNEL"):
-                self._panel.set_fault(code, live.line.line, False)
+            self._forget_sides(live.line)
             self._show_quiet(live.line)
         else:
             self._alarm(told)
@@ -181,8 +183,7 @@ class VoipFeed:
             left.calls.remove(live.call)
             line.calls.append(live.call)
             live.call.line, live.line = line.line, line
-            for code in ("DEAD_CHANNEL", "ONE_SIDED"):
-                self._panel.set_fault(code, left.line, False)
+            self._forget_sides(left)
             self._show_quiet(left)
 
     def _alarm(self, told: vo.Encrypted | vo.NotRecordableCodec | vo.RtpWithoutDialog | vo.MediaMissing) -> None:
@@ -201,6 +202,7 @@ class VoipFeed:
         live = self._live[piece.call]
         if piece.payload is None:
             live.line.not_delivered(live.call, piece)
+            live.newest = None
             self._panel.lines[live.line.line].would_keep = False
             return
         if live.ear is not None:
@@ -208,17 +210,26 @@ class VoipFeed:
         if len(self._queue) == PIECES_MAX:
             self._queue.popleft()
         self._queue.append(_Waiting(live.call, piece))
-        line = live.line
-        fault = self._panel.stops_capture(line.line)
-        self._panel.lines[line.line].would_keep = would_keep(
-            [live.call.view()], line.silences(), fault, piece.at_mono_us, piece.samples
+        live.newest = piece
+        self._panel.lines[live.line.line].would_keep = self._would_keep(live, piece)
+
+    def show(self, line: int) -> None:
+        """A key of this line moved: REC answers before the next piece comes."""
+        heard = [(live, live.newest) for live in self._live.values() if live.line.line == line]
+        self._panel.lines[line].would_keep = any(
+            self._would_keep(live, newest) for live, newest in heard if newest is not None
         )
 
+    def _would_keep(self, live: _Live, piece: vo.MediaPiece) -> bool:
+        fault = self._panel.stops_capture(live.line.line)
+        return would_keep([live.call.view()], live.line.silences(), fault, piece.at_mono_us, piece.samples)
+
     def _listen(self, live: _Live, ear: Ear, piece: vo.MediaPiece) -> None:
-        """Keys that are pressed in the audio itself, the caller's opt-out key, and the site's notice."""
+        """Keys that are pressed in the audio itself, the caller's opt-out key, and the site's notice. A payment's sound
+        is not searched for digits, also where it arrives after the payment."""
         sound = live.decoder.hear(piece)
-        digits = live.line.privacy.payment_since_mono_us is None
-        listening = [Listening(digits=digits, caller_id=False)] * 2
+        payment = live.line.privacy.all_payment(piece.at_mono_us, piece.at_mono_us + piece.samples * SAMPLE_US)
+        listening = [Listening(digits=not payment, caller_id=False)] * 2
         seconds: list[ChannelQuality] = []
         for event in ear.hear(sound, [piece.at_mono_us] * 2, listening):
             if isinstance(event, DigitHeard | OptOutKeyHeard | NoticeMatched):
@@ -263,6 +274,11 @@ class VoipFeed:
             for s in line.silences()
             if s.from_mono_us < until
         ]
+
+    def _forget_sides(self, line: VoipLine) -> None:
+        """What was said of a call that is not heard on this line any more."""
+        for code in ("DEAD_CHANNEL", "ONE_SIDED"):
+            self._panel.set_fault(code, line.line, False)
 
     def _show_quiet(self, line: VoipLine) -> None:
         """Nobody is on the line any more: REC tells nothing of a call that is over."""

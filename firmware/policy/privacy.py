@@ -68,6 +68,15 @@ class Privacy:
         self.payment_since_mono_us, self.card_suspected = None, False
         self._end(GapReason.PAYMENT, at_mono_us)
 
+    def all_payment(self, from_mono_us: int, to_mono_us: int) -> bool:
+        """Whether everything captured in [from, to) belongs to a payment, its look-back included."""
+        return any(
+            silence.reason is GapReason.PAYMENT
+            and silence.from_mono_us <= from_mono_us
+            and (silence.to_mono_us is None or to_mono_us <= silence.to_mono_us)
+            for silence in self.silences
+        )
+
     # --------------------------------------------------------------------------------------------- opt-out
 
     def opt_out_pressed(self, at_mono_us: int) -> None:

@@ -10,7 +10,7 @@ DEAD_S = 5
 """Digital silence this long in a call: no line with a telephone on it is that quiet."""
 
 NOBODY_S = 30
-"""From the answer without one voice, the notice's included: a wire of the tap is off, what is left is its noise."""
+"""Not one voice from the end of the notice on: a wire of the tap is off, what is left is its noise."""
 
 STUCK_S, OTHER_SPOKE_S = 20, 8
 """One side is digital silence this long and the other spoke so much of it; a mute key makes shorter ones."""

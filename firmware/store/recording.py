@@ -221,7 +221,8 @@ def _seal_due(core: Core, running: Running) -> int | None:
 
 
 def _seal(core: Core, running: Running, *, whole: bool = False, last: bool = False) -> int:
-    """Returns the sample through which the call is durable. ``whole``: nothing may stay pending."""
+    """Returns the sample through which the call is durable. ``whole``: it is not
+    shortened to fill its blocks."""
     core.ready()
     pieces = _encoded(core, running, whole=whole)
     blocks = encoded_bytes([len(piece.payload) for piece in pieces]) // BLOCK_BYTES

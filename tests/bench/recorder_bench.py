@@ -53,9 +53,7 @@ def speech_like(lines: int, seconds: float) -> np.ndarray:
     return np.clip(shaped * (20 + 2000 * talk), -32768, 32767).astype(np.int16)
 
 
-def run_candidate(
-    name: str, command: Sequence[str], audio: bytes, piece_bytes: int, lines: int
-) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -88,8 +86,7 @@ def cpu_of(process: subprocess.Popen[bytes]) -> float:
 
 
 def start_cost(command: Sequence[str]) -> float:
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return cpu_of(process)
+    return cpu_of(start(command))
 
 
 def _tree_rss_mb(pid: int) -> float:
@@ -159,7 +156,7 @@ def measure(lines: int, seconds: float) -> list[Figure]:
         running = {}
         for name, (command, channels) in todo.items():
             audio = np.ascontiguousarray(sound[:, :channels]).tobytes()
-            running[name] = (run_candidate(name, command, audio, 0, channels), audio, PIECE * channels * 2)
+            running[name] = (start(command), audio, PIECE * channels * 2)
         peak = feed(running)
         figures = []
         for name, (command, channels) in todo.items():

@@ -120,7 +120,7 @@ class Recording:
         return len(self._vault.calls())
 
 
-def record(port: NetPort, recording: Recording, generator: "subprocess.Popen[str]") -> float:
+def record(recording: Recording, generator: "subprocess.Popen[str]") -> float:
     """CPU seconds until the generator is gone and all it sent has been read."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     while generator.poll() is None:
@@ -144,7 +144,7 @@ def measure_whole(calls: int, seconds: float, ear: bool) -> dict[str, object]:
         recording = Recording(port, trunk, Path(folder), ear)
         with generate(calls, seconds, cores[0]) as generator:
             os.sched_setaffinity(0, {cores[-1]})
-            cpu_s = record(port, recording, generator)
+            cpu_s = record(recording, generator)
             os.sched_setaffinity(0, cores)
         kept, dropped = recording.close(), port.dropped()
     return {

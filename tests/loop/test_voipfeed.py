@@ -94,6 +94,10 @@ class Stage:
             self.tell(vo.MediaPiece(7, 0, first * SAMPLE_US, first, 800, AudioCodec.PCMA, 8000, bytes(1600)))
             self.feed.step(first * SAMPLE_US + 100_000)
 
+    def transfer(self, at_s: int) -> None:
+        """To the other line."""
+        self.tell(vo.Transferred(7, 1, s(at_s), at_s * 8000))
+
     def kept(self) -> set[int]:
         """Tenths of a second from the answer of which any sample was handed on."""
         audio = [command for command in self.commands if isinstance(command, AppendAudio)]
@@ -103,7 +107,7 @@ class Stage:
 def test_a_late_press_by_the_agent_who_transferred_still_reaches_his_own_look_back() -> None:
     stage = Stage()
     stage.talk(0, 30)
-    stage.tell(vo.Transferred(7, 1, s(30), 30 * 8000))
+    stage.transfer(30)
     stage.talk(30, 33)
     stage.lines[0].apply(ev.KeyPressed(0, s(33), ev.Key.PAYMENT))
     stage.talk(33, 60)
@@ -117,7 +121,7 @@ def test_a_late_press_by_the_agent_who_transferred_still_reaches_his_own_look_ba
 def test_the_new_agents_payment_silences_the_call_that_came_to_him() -> None:
     stage = Stage()
     stage.talk(0, 30)
-    stage.tell(vo.Transferred(7, 1, s(30), 30 * 8000))
+    stage.transfer(30)
     stage.talk(30, 50)
     stage.lines[1].apply(ev.KeyPressed(1, s(50), ev.Key.PAYMENT))
     stage.talk(50, 60)
@@ -181,3 +185,48 @@ def test_music_on_hold_does_not_count_against_a_side() -> None:
     stage.tell(vo.HoldStarted(7, 0, s(15), 15 * 8000))
     stage.talk(15, 30)
     assert stage.panel.faults(0) == frozenset()
+
+
+def test_a_side_that_was_missing_is_no_alarm_on_hold_nor_on_the_line_the_call_has_left() -> None:
+    for leave in (
+        lambda stage: stage.tell(vo.HoldStarted(7, 0, s(12), 12 * 8000)),
+        lambda stage: stage.transfer(12),
+    ):
+        ear = Sides()
+        ear.zero = (True, False)
+        stage = Stage(lambda heard=ear: heard)
+        stage.talk(0, 10)
+        stage.tell(vo.MediaMissing(7, 0, s(10), vo.Channel.CALLER))
+        stage.talk(10, 12)
+        assert stage.panel.faults(0) == {"ONE_SIDED"}
+        leave(stage)
+        assert stage.panel.faults(0) == frozenset()
+
+
+def test_rec_goes_out_with_the_press_and_not_with_the_next_piece() -> None:
+    stage = Stage()
+    stage.talk(0, 20)
+    stage.lines[0].apply(ev.KeyPressed(0, s(20), ev.Key.PAYMENT))
+    stage.feed.show(0)
+    assert not stage.panel.lines[0].would_keep
+
+
+def test_sound_of_a_payment_that_arrives_after_it_is_not_searched_for_digits() -> None:
+    """A stretch is handed on more than a second after it was spoken: the payment may be over by then."""
+    told: list[tuple[int, bool]] = []
+
+    class Noting(Silent):
+        def hear(self, _sound: Any, first_mono_us: list[int], listening: Any) -> list[Any]:
+            told.append((first_mono_us[0], listening[0].digits))
+            return []
+
+    stage = Stage(Noting)
+    stage.talk(0, 20)
+    line = stage.lines[0]
+    line.apply(ev.KeyPressed(0, s(20), ev.Key.PAYMENT))
+    line.apply(ev.KeyReleased(0, s(20), ev.Key.PAYMENT, s(20)))
+    line.apply(ev.KeyPressed(0, s(23), ev.Key.PAYMENT))
+    line.apply(ev.KeyHeld(0, s(25), ev.Key.PAYMENT, s(23)))
+    stage.talk(20, 30)
+    assert not any(digits for at, digits in told if s(20) <= at < s(25))
+    assert all(digits for at, digits in told if at >= s(25))
