@@ -137,6 +137,8 @@ class Appliance:
         for number in cut_off:
             if self.site.lines[number].kind == "voip":
                 self.loop.lines[number].interrupted()
+        lost = self.vault.document(SITE_DOCUMENT) is None
+        self.loop.panel.set_fault("SETTINGS_LOST", None, lost)
         self.stick_state: StickReport | None = None
 
     @property
@@ -170,8 +172,8 @@ class Appliance:
             self.loop.set_notice(settings.notice, settings.notice_used)
 
     def _read_site(self) -> Site:
-        """The defaults where the settings are damaged in both copies: nothing of another line is then recorded, and a
-        SETTINGS order of the custodian brings them back."""
+        """The defaults where the settings are damaged in both copies: enough to be reached by a SETTINGS order, not to
+        record by (SETTINGS_LOST)."""
         if not self.vault.names_document(SITE_DOCUMENT):
             raise NotProvisioned
         document = self.vault.document(SITE_DOCUMENT)

@@ -77,6 +77,12 @@ TABLE: dict[str, Fault] = {
             "Shorten today's load or fit a larger card; recording resumes at midnight UTC.",
         ),
         _fault(
+            "SETTINGS_LOST",
+            "The site's settings on the card are damaged in both copies.",
+            "What was recorded is kept; nothing new is recorded.",
+            "Ask the custodian for a SETTINGS order, then restart.",
+        ),
+        _fault(
             "CLOCK_UNKNOWN",
             "The time of day cannot be trusted.",
             "Stored calls are kept and not exported.",

@@ -185,6 +185,22 @@ def test_optimised_python_is_refused() -> None:
     assert "assertions" in done.stderr
 
 
+def test_settings_that_are_damaged_in_both_copies_record_nothing(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    tape = Tape(kit.root / "tape", audio={"line1": noise(60.0)}).call(2.0, 6.0, 50.0).save()
+    kit.state.mkdir(exist_ok=True)
+    assert firmware(["simulate", str(tape), "--state", str(kit.state), "--provision", str(kit.pack)]) == OK
+    site = (kit.pack / "TACET/PROVISION/SITE.toml").read_bytes()
+    for mirror in "ab":
+        path = kit.state / f"documents.{mirror}"
+        data = path.read_bytes()
+        assert site in data
+        path.write_bytes(data.replace(site, bytes(len(site))))
+    assert firmware(["simulate", str(tape), "--state", str(kit.state)]) == OK
+    capsys.readouterr()
+    assert firmware(["ledger", "--state", str(kit.state), "--json"]) == OK
+    assert [row["outcome"] for row in json.loads(capsys.readouterr().out)] == ["recorded", "fault"]
+
+
 def test_a_power_cut_while_it_is_provisioned_leaves_nothing_that_records_and_the_same_stick_completes_it(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
