@@ -1,7 +1,8 @@
 """The real rpi-lgpio over the kernel's gpio-sim, under the contract that the simulated panel and the fake keep too.
 
-Needs root, the ``gpio-sim`` module and rpi-lgpio: in the emulated machine of ``make test-appliance``; elsewhere it is
-skipped, with the reason.
+Needs root, the ``gpio-sim`` module, rpi-lgpio and pytest on one machine (a Pi, or a PC whose kernel has the module);
+elsewhere it is skipped, with the reason. The emulated machine has no pytest: there the installed recorder's keys are
+pressed and its lamps read through gpio-sim (``test_appliance.py``).
 """
 
 import os
