@@ -297,13 +297,12 @@ class Loop:
 
     def _hold(self, act: HoldCall) -> None:
         call = self._call(act.line, act.call) or self.lines[act.line].last
-        if call is None or call.opted_out:
+        if call is None:
             self.panel.keep_done(act.line, refused=True, now_us=self._now_us)
-            return
-        if call in self.lines[act.line].calls and not self._recorder.was_opened(call.call):
+        elif call in self.lines[act.line].calls and not call.opted_out and not self._recorder.was_opened(call.call):
             self._recorder.want_keep(call)
         else:
-            self._writer.submit(KeepCall(act.line, act.call))
+            self._writer.submit(KeepCall(act.line, call.call, call.opted_out))
 
     def _call(self, line: int, call: int | None) -> Call | None:
         return next((known for known in self.lines[line].calls if known.call == call), None)

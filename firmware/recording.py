@@ -218,6 +218,8 @@ class Recorder:
             meta = self._meta(recording, ended=call.ended, ended_mono_us=call.ended_mono_us)
             self._submit(CloseCall(call.call, meta, row))
         else:
+            if recording.keep_wanted and not recording.opened:
+                self._submit(KeepCall(call.line, call.call, call.opted_out))
             self._submit(WriteRow(row, call.call if recording.opened else None))
         del self._recordings[call.call]
         return outcome
@@ -226,7 +228,8 @@ class Recorder:
         return call in self._recordings and self._recordings[call].opened
 
     def want_keep(self, call: Call) -> None:
-        """KEEP was pressed: hold the call as soon as there is something of it."""
+        """KEEP was pressed: hold the call as soon as there is something of it. Where nothing of it is ever kept, the
+        vault refuses at its end, and the log says so."""
         self._of(call).keep_wanted = True
 
     def measured(self, call: Call, level_dbm0: float, noise_dbm0: float, clipped_samples: int, silent: bool) -> None:

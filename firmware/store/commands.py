@@ -96,6 +96,8 @@ class KeepCall:
 
     line: int
     call: int
+    opted_out: bool = False
+    """Its caller refused: the hold is, too, and the log says so."""
 
 
 # ------------------------------------------------------------------------------------------------ answers

@@ -31,7 +31,7 @@ from firmware.store.identity import Identity
 from firmware.store.layout import digest
 from firmware.store.ring import Ring
 from firmware.store.running import Running
-from firmware.store.table import BagType, Table
+from firmware.store.table import BagType, Op, Table
 
 NO_META = bytes(32)
 Contents = list[tuple[Kind, bytes]]
@@ -70,6 +70,12 @@ class Call:
     """By the bag they lie in: voided when that bag is rewritten."""
     running: Running | None = None
 
+    @property
+    def wanted_hold(self) -> Intent | None:
+        """The hold that is intended and not yet carried out."""
+        found = [x for intents in self.intents.values() for x in intents if x.op in (Op.KEEP, Op.HOLD)]
+        return found[-1] if found and self.hold is None else None
+
 
 class Core:
     """Shared by the transactions (``rotate``, ``recording``, ``destroy``, ``holding``, ``expiry``, ``recover``)."""
@@ -104,6 +110,8 @@ class Core:
         """Today alone fills the storage; until midnight."""
         self.encoder_failures = 0
         self.holds_refused = 0
+        self.refused_keeps: set[tuple[bytes | int, str]] = set()
+        """Call and reason, as the log has them: a key that is pressed again and again does not fill it."""
         self.holds_lapsed = 0
         self.capacity_expiries = 0
         """Days destroyed early by this process, for the alarm."""

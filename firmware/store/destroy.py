@@ -12,7 +12,7 @@ from firmware.store.entries import Intent, Kind, subject
 from firmware.store.errors import CardFailed, Refused
 from firmware.store.layout import digest
 from firmware.store.rotate import Change
-from firmware.store.table import NO_CALL, TODO_MAX, BagType, Certificate, Op, Todo, TodoOp
+from firmware.store.table import NO_CALL, TODO_MAX, BagType, Certificate, Op, Todo, TodoOp, refused_hold
 
 
 def opt_out(core: Core, call_ids: Sequence[bytes], line: int) -> bool:
@@ -61,6 +61,8 @@ def erase(core: Core, call_id: bytes) -> Certificate:
 
 def carry_out_erase(core: Core, call: Call) -> Certificate:
     change = rotate.begin(core)
+    if call.wanted_hold is not None:
+        change.table.certificates.append(refused_hold(call.wanted_hold.op, call.call_id, Refusal.NOT_KEPT))
     drop_call(core, change, call, Op.ERASE)
     certificate = change.table.certificates[-1]
     _commit_destroying(core, change, [call])

@@ -12,17 +12,18 @@ from firmware.policy.holds import Candidate, Hold, Quota, Refusal
 from firmware.policy.retention import limit_utc_ms
 from firmware.store import rotate
 from firmware.store.append import append
+from firmware.store.audit import Value
 from firmware.store.bag import CALLS_MAX, Bag, stored_bytes
 from firmware.store.core import Call, Contents, Core
 from firmware.store.destroy import add_todo, intend, without
-from firmware.store.entries import NO_SEALED_TEXT, Extent, HoldInfo, Intent, Kind
+from firmware.store.entries import NO_SEALED_TEXT, Extent, HoldInfo, Kind
 from firmware.store.errors import Refused
 from firmware.store.frame import Header
 from firmware.store.keys import Purpose, seal_text
 from firmware.store.layout import BLOCK_BYTES, HOLD, digest
 from firmware.store.ring import Found
 from firmware.store.rotate import Change
-from firmware.store.table import HOLD_BAGS_MAX, BagType, Certificate, Op, Todo, TodoOp
+from firmware.store.table import HOLD_BAGS_MAX, HOLD_REFUSED, BagType, Certificate, Op, Todo, TodoOp, refused_hold
 
 TEXT_BYTES_MAX = 2048
 """Case and reason of a hold."""
@@ -33,21 +34,37 @@ ENTRY_ROOM_BYTES = INTENT_ROOM_BYTES + 12 * 1024
 
 
 def keep(core: Core, call_id: bytes) -> str | None:
-    """KEEP key: a provisional hold, carried out at CLOSE for a running call. Returns a refusal's word or None."""
+    """KEEP key: a provisional hold, carried out at CLOSE for a running call. Returns a refusal's word, which is in the
+    log by then, or None."""
     core.ready()
     call = core.calls.get(call_id)
     refusal = holds.refuse_keep(candidate(core, call), quota(core))
     if refusal is not None:
-        return refusal.value
+        return refuse_keep(core, call_id, refusal.value)
     assert call is not None
-    if call.hold is not None or pending(call) is not None:
+    if call.hold is not None or call.wanted_hold is not None:
         return None
     now = core.now_utc_ms()
-    intend(core, call, Op.KEEP, review_utc_ms=holds.provisional_until(now))
+    try:
+        intend(core, call, Op.KEEP, review_utc_ms=holds.provisional_until(now))
+    except Refused as refused:
+        return refuse_keep(core, call_id, refused.code)
     _log(core, "KEEP", call_id, holds.provisional_until(now))
     if call.close is not None and not carry_out(core, call):
         return Refusal.QUOTA_FULL.value
     return None
+
+
+def refuse_keep(core: Core, of: bytes | int, why: str) -> str:
+    """A KEEP that is refused at the press leaves its line, too. ``of``: the call, or the telephone line of one that
+    never was in the vault. Returns ``why``. Raises CardFailed, ErasureUnconfirmed."""
+    core.ready()
+    if (of, why) not in core.refused_keeps:
+        about: dict[str, Value] = {"call": of} if isinstance(of, bytes) else {"line": of}
+        core.log.append(core.now_utc_ms(), HOLD_REFUSED, {"op": Op.KEEP.word, "why": why, **about}, core.table.seed)
+    if isinstance(of, bytes):
+        core.refused_keeps.add((of, why))
+    return why
 
 
 def hold(core: Core, call_id: bytes, info: bytes, review_utc_ms: int) -> None:
@@ -153,18 +170,12 @@ def quota(core: Core) -> Quota:
     return core.hold_area.quota(taken(core))
 
 
-def pending(call: Call) -> Intent | None:
-    """The hold that is intended and not yet carried out."""
-    found = [x for intents in call.intents.values() for x in intents if x.op in (Op.KEEP, Op.HOLD)]
-    return found[-1] if found and call.hold is None else None
-
-
 # -------------------------------------------------------------------------------------------------------- carrying out
 
 
 def carry_out(core: Core, call: Call) -> bool:
-    """Copy, sync, ROTATE. False (and the intent voided): the space for holds is full."""
-    intent = pending(call)
+    """Copy, sync, ROTATE. False: the space for holds is full; the ROTATE that voids the intent owes the line."""
+    intent = call.wanted_hold
     assert intent is not None
     extents = _copy(core, call)
     change = rotate.begin(core)
@@ -180,6 +191,8 @@ def carry_out(core: Core, call: Call) -> bool:
             intent.sealed or NO_SEALED_TEXT,
         )
         _add(core, change, call, info)
+    else:
+        change.table.certificates.append(refused_hold(intent.op, call.call_id, Refusal.QUOTA_FULL))
     rotate.commit(core, change)
     return extents is not None
 

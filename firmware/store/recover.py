@@ -229,7 +229,7 @@ def _destroy_intended(core: Core) -> None:
 
 def _hold_intended(core: Core) -> None:
     for call in list(core.calls.values()):
-        if holding.pending(call) is not None and not holding.carry_out(core, call):
+        if call.wanted_hold is not None and not holding.carry_out(core, call):
             core.holds_refused += 1
 
 

@@ -22,7 +22,7 @@ from firmware.store.card import MIRRORS
 from firmware.store.core import Contents, Core
 from firmware.store.errors import CardFailed, VaultError
 from firmware.store.layout import digest
-from firmware.store.table import BagRow, BagType, Certificate, Table
+from firmware.store.table import HOLD_REFUSED, REFUSED_OPS, REFUSED_WHY, BagRow, BagType, Certificate, Table
 
 ATTEMPTS = 2
 
@@ -176,8 +176,15 @@ def owe(core: Core, log: AuditLog, written: int = 0) -> None:
             log.append_line(table.dayend)
         log.keep_dayend(parse_line(table.dayend))
         written = max(written - 1, 0)
-    for certificate in table.certificates[written:]:
-        log.append(core.now_utc_ms(), "DESTROYED", _fields(core, certificate), table.seed)
+    for entry in table.certificates[written:]:
+        if entry.op in REFUSED_OPS:
+            log.append(core.now_utc_ms(), HOLD_REFUSED, _refusal(entry), table.seed)
+        else:
+            log.append(core.now_utc_ms(), "DESTROYED", _fields(core, entry), table.seed)
+
+
+def _refusal(entry: Certificate) -> dict[str, Value]:
+    return {"op": entry.op.word, "why": REFUSED_WHY[entry.calls - 1].value, "call": entry.call_id}
 
 
 def _fields(core: Core, entry: Certificate) -> dict[str, Value]:

@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from firmware.policy.holds import Refusal
 from firmware.policy.retention import Period, PeriodRefused
 from firmware.policy.trusted_time import ClockRecord, ClockState
 from firmware.store.ciphers import KEY_BYTES, NONCE_BYTES, Ciphers
@@ -76,13 +77,25 @@ class Todo:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A destruction whose audit line is still to be appended (FORMAT.md 9)."""
+    """A destruction (FORMAT.md 9), or a refused hold, whose audit line is still to be appended."""
 
     op: Op
     call_id: bytes
     day: int
     calls: int
     ids: bytes
+
+
+HOLD_REFUSED = "HOLD_REFUSED"
+"""The audit line of a hold that was asked for and does not come about (FORMAT.md 8)."""
+REFUSED_OPS = (Op.KEEP, Op.HOLD)
+REFUSED_WHY = (Refusal.QUOTA_FULL, Refusal.NOT_KEPT)
+"""Of such a line while the table owes it (FORMAT.md 3), numbered from 1."""
+
+
+def refused_hold(op: Op, call_id: bytes, why: Refusal) -> Certificate:
+    """What the table owes the log of it: a certificate by its layout, not by its meaning."""
+    return Certificate(op, call_id, 0, REFUSED_WHY.index(why) + 1, bytes(32))
 
 
 @dataclass
@@ -210,9 +223,7 @@ def _decode(at: Cursor, gen: int) -> Table:
     table.epoch_day = epoch_day
     table.previous_table = at.take(32)
     table.dayend = at.prefixed()
-    table.certificates = [
-        Certificate(Op(op), *fields) for op, *fields in (at.unpack("B16sII32s") for _ in range(at.u8()))
-    ]
+    table.certificates = [_certificate(at) for _ in range(at.u8())]
     table.lines = [Line(at.flag(), at.u64(), at.take(16), at.take(16)) for _ in range(at.u8())]
     table.recipients = tuple(Recipient(at.take(8), at.u8(), at.take(32)) for _ in range(at.u8()))
     table.request_keys = tuple(RequestKey(at.take(8), at.take(32), Role(at.u8())) for _ in range(at.u8()))
@@ -272,6 +283,14 @@ def _clock_bytes(clock: ClockRecord) -> bytes:
 
 def _certificate_bytes(entry: Certificate) -> bytes:
     return struct.pack(">B16sII32s", entry.op, entry.call_id, entry.day, entry.calls, entry.ids)
+
+
+def _certificate(at: Cursor) -> Certificate:
+    op, *fields = at.unpack("B16sII32s")
+    entry = Certificate(Op(op), *fields)
+    if entry.op in REFUSED_OPS and not 1 <= entry.calls <= len(REFUSED_WHY):
+        raise Malformed("reason of a refused hold")
+    return entry
 
 
 def _document_bytes(document: Document) -> bytes:

@@ -197,7 +197,7 @@ class Vault:
         if call is None:
             raise Refused("not_kept")
         sealed = None if call.close is not None else recording.close_call(self._core, call_id, meta, row)
-        if holding.pending(call) is not None and not holding.carry_out(self._core, call):
+        if call.wanted_hold is not None and not holding.carry_out(self._core, call):
             self._core.holds_refused += 1
         return sealed
 
@@ -232,6 +232,10 @@ class Vault:
     def keep(self, call_id: bytes) -> str | None:
         """KEEP key. Returns a refusal's word (policy/holds.Refusal) or None when the hold is in force or promised."""
         return holding.keep(self._core, call_id)
+
+    def refuse_keep(self, of: bytes | int, why: str) -> str:
+        """KEEP of a call that is not in the vault, told by its id or by its telephone line: the press is logged."""
+        return holding.refuse_keep(self._core, of, why)
 
     # ------------------------------------------------------------------------------------------------ orders: effects
 

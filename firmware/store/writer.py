@@ -80,6 +80,7 @@ class Writer:
         self._alarms: dict[tuple[str, int | None], bool] = {}
         self._calls: dict[int, bytes] = {}
         self._opted_out: set[int | None] = set()
+        self._refused_keeps: set[int] = set()
         self._last_tick_mono_us: int | None = None
         self._last_look_mono_us = 0
         self._running_since_mono_us: int | None = None
@@ -207,8 +208,8 @@ class Writer:
             self._fail("CARD_FAILED")
         except RingFull:
             self._fail("RING_FULL")
-        except Refused as refused:
-            self._report(*_refused(queued.command, refused.code))
+        except Refused:
+            self._report(*_refused(queued.command))
         except VaultError as error:
             self._fail(error.code)
         finally:
@@ -350,8 +351,7 @@ class Writer:
         """A call that was never opened or was destroyed: its audio is dropped, its row is still written."""
         vault = self._vault
         if isinstance(command, KeepCall):
-            refused = Refusal.NOT_KEPT.value if call_id is None else vault.keep(call_id)
-            return (KeepDone(command.line, command.call, refused),)
+            return (KeepDone(command.line, command.call, self._keep(command, call_id)),)
         if isinstance(command, CloseCall):
             return self._close(command, self._calls.get(command.call))
         if call_id is None:
@@ -361,6 +361,17 @@ class Writer:
         else:
             sealed = vault.append_gap(call_id, command.first_sample, command.samples, command.reason)
         return () if sealed is None else (FrameSealed(command.call, sealed),)
+
+    def _keep(self, command: KeepCall, call_id: bytes | None) -> str | None:
+        """A refusal is in the log when it is told; that of one call is logged once, however often KEEP is pressed."""
+        if call_id is not None and self._vault.kept(call_id):
+            return self._vault.keep(call_id)
+        opted_out = command.opted_out or command.call in self._opted_out
+        why = Refusal.OPTED_OUT if opted_out else Refusal.NOT_KEPT
+        if command.call not in self._refused_keeps:
+            self._vault.refuse_keep(command.line if call_id is None else call_id, why.value)
+            self._refused_keeps.add(command.call)
+        return why.value
 
     def _close(self, command: CloseCall, call_id: bytes | None) -> tuple[Report, ...]:
         """One row per call event, also where the call was never opened (ring full) or an OPT-OUT overtook its end."""
@@ -413,10 +424,8 @@ def _about_audio(command: Command, call: int) -> bool:
     return isinstance(command, AppendAudio | AppendGap | OpenCall) and command.call == call
 
 
-def _refused(command: Command, reason: str) -> tuple[Report, ...]:
+def _refused(command: Command) -> tuple[Report, ...]:
     """Audio of a destroyed call is dropped silently: that is what was asked for. Others are answered."""
     if isinstance(command, OptOut):
         return (OptOutDone(command.line, command.call, False),)
-    if isinstance(command, KeepCall):
-        return (KeepDone(command.line, command.call, reason),)
     return ()

@@ -45,7 +45,7 @@ class Memory:
         if isinstance(command, OptOut):
             self._reports.append(OptOutDone(command.line, command.call, True))
         elif isinstance(command, KeepCall):
-            self._reports.append(KeepDone(command.line, command.call, None))
+            self._reports.append(KeepDone(command.line, command.call, "opted_out" if command.opted_out else None))
 
     def poll(self) -> list[Report]:
         reports, self._reports = self._reports, []

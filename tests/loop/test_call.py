@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from firmware.policy.events import Lamp, OnHook, Signal
+from firmware.policy.lamps import Pattern
 from firmware.policy.records import Direction, GapReason, Outcome
 from firmware.ports import Samples
 from firmware.store.commands import AppendAudio, CloseCall, KeepCall, LatchOptOut, OpenCall, OptOut, WriteRow
@@ -182,12 +183,22 @@ def test_keep_asks_for_a_hold_on_the_running_call_and_on_the_last_one() -> None:
     assert bench.writer.commands.count(KeepCall(0, 1)) == 2
 
 
-def test_keep_after_opt_out_is_refused() -> None:
+def test_keep_after_opt_out_is_refused_and_the_vault_is_told_to_log_it() -> None:
     bench = inbound()
     bench.press(40.0, Signal.OPT_OUT, for_s=1.2)
     bench.press(45.0, Signal.KEEP)
+    bench.run_to(46.0)
+    assert bench.loop.panel.lines[0].keep is Pattern.FAST
     hang_up(bench, 60.0)
-    assert not any(isinstance(command, KeepCall) for command in bench.writer.commands)
+    assert [x for x in bench.writer.commands if isinstance(x, KeepCall)] == [KeepCall(0, 1, opted_out=True)]
+
+
+def test_keep_in_a_call_of_which_nothing_is_ever_kept_is_handed_on_to_be_refused_and_logged() -> None:
+    bench = inbound()
+    bench.press(8.0, Signal.KEEP)
+    hang_up(bench, 9.0)
+    assert [row.outcome for row in bench.rows()] == [Outcome.NOTICE_NOT_COMPLETED]
+    assert bench.writer.commands[-2:] == [KeepCall(0, 1), WriteRow(bench.rows()[0], None)]
 
 
 def test_a_call_without_ring_is_never_kept() -> None:

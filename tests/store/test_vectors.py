@@ -25,12 +25,14 @@ from firmware.store.entries import (
 from firmware.store.errors import BadSeal, Malformed
 from firmware.store.frame import decode_pieces, parse_header
 from firmware.store.identity import Identity
-from firmware.store.table import BagRow, BagType, Op
+from firmware.store.table import BagRow, BagType, Certificate, Op
 from hw.sim.disk import SimDisk
 from tests.store import reader
+from tools import ringread
 
-PATH = Path(__file__).parent.parent / "vectors" / "store_v1.json"
-VECTORS: dict[str, Any] = json.loads(PATH.read_text(encoding="ascii"))
+FOLDER = Path(__file__).parent.parent / "vectors"
+VECTORS: dict[str, Any] = json.loads((FOLDER / "store_v1.json").read_text(encoding="ascii"))
+REFUSED: dict[str, Any] = json.loads((FOLDER / "store_v1_refused_hold.json").read_text(encoding="ascii"))
 SECRET = bytes.fromhex(VECTORS["custodian"]["private_key"])
 KEY_ID = bytes.fromhex(VECTORS["custodian"]["key_id"])
 DEVICE = VECTORS["device_id"]
@@ -96,6 +98,25 @@ def test_table() -> None:
     rows = sorted([row.bag_id, int(row.type), row.day, row.key.hex()] for row in table.bags.values())
     assert rows == VECTORS["table"]["bags"]
     assert tables.decode(table.encode(), table.gen).encode() == table.encode()
+
+
+def test_a_table_that_owes_the_line_of_a_refused_hold_and_the_line() -> None:
+    identity = Identity.decode(bytes.fromhex(REFUSED["identity"]["record"]))
+    slot, file = REFUSED["slot"], bytes.fromhex(REFUSED["table"]["file"])
+    found = tables.unseal(REAL, identity, file, slot["gen"], bytes.fromhex(slot["root"]))
+    assert found is not None
+    call_id = bytes.fromhex(REFUSED["call_id"])
+    assert found[0].certificates == [Certificate(Op.KEEP, call_id, 0, 1, bytes(32))]
+    trust = reader.trust(
+        REFUSED["device_id"], bytes.fromhex(REFUSED["genesis_key"]), [x.encode("ascii") for x in REFUSED["audit"]]
+    )
+    assert trust.problems == []
+    alone = ringread.Log({0: bytes.fromhex(REFUSED["genesis_key"])}, anchored=True)
+    report = ringread.Report()
+    ringread._follow([x.encode("ascii") for x in (*REFUSED["audit"], "")], REFUSED["device_id"], alone, report, False)
+    assert (report.damaged, report.unverified, len(alone.lines)) == (0, 0, len(trust.lines))
+    (line,) = [line for line in trust.lines if line.event == "HOLD_REFUSED"]
+    assert line.fields == {"op": "keep", "why": "hold_quota_full", "call": call_id.hex()}
 
 
 def test_every_flipped_byte_of_a_table_is_noticed() -> None:

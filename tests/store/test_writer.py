@@ -27,7 +27,7 @@ from firmware.store.commands import (
     StickReport,
     WriteRow,
 )
-from firmware.store.errors import CardFailed, Refused, RingFull
+from firmware.store.errors import CardFailed, RingFull
 from firmware.store.vault import Vault
 from firmware.store.writer import Writer
 from hw.sim.disk import Kind
@@ -274,17 +274,6 @@ def test_a_visit_that_the_vault_refuses_ends_alone() -> None:
     desk.submit(WriteRow(row(1, 0, 0, Outcome.UNANSWERED)))
     desk.run()
     assert desk.outcomes == [Outcome.UNANSWERED]
-
-
-def test_a_keep_that_the_bag_has_no_room_for_is_refused_with_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk()
-
-    def full(self: Vault, call_id: bytes) -> str | None:
-        raise Refused("bag_full")
-
-    monkeypatch.setattr(Vault, "keep", full)
-    desk.submit(desk.open(1), KeepCall(0, 1))
-    assert desk.run() == [KeepDone(0, 1, "bag_full")]
 
 
 def test_a_power_cut_in_a_long_payment_costs_nothing_that_was_said_before_it() -> None:

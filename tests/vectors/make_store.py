@@ -1,7 +1,7 @@
-"""Makes ``store_v1.json``: frozen examples of every layout of firmware/store/FORMAT.md, with what a reader must say.
+"""Makes ``store_v1*.json``: frozen examples of every layout of firmware/store/FORMAT.md, with what a reader must say.
 
-Run once per format version: `python -m tests.vectors.make_store`. It refuses to replace a file: vectors are opened for
-ever. HPKE and keys are random, so a second run gives other bytes of the same meaning.
+Run once per format version, or addition to one: `python -m tests.vectors.make_store`. It never replaces a file: vectors
+are opened for ever. HPKE and keys are random, so a second run gives other bytes of the same meaning.
 """
 
 import json
@@ -19,13 +19,16 @@ from firmware.store.vault import Vault
 from tests.store import reader
 from tests.store.world import CUSTODIAN, DAY_MS, RECIPIENTS, World
 
-PATH = Path(__file__).parent / "store_v1.json"
+HERE = Path(__file__).parent
 
 
 def main() -> None:
-    if PATH.exists():
-        raise SystemExit(f"{PATH} exists and is frozen; a new format gets a new file.")
-    PATH.write_text(json.dumps(vectors(), indent=1, sort_keys=True) + "\n", encoding="ascii")
+    files = {HERE / "store_v1.json": vectors, HERE / "store_v1_refused_hold.json": refused_hold}
+    missing = {path: make for path, make in files.items() if not path.exists()}
+    if not missing:
+        raise SystemExit("All vectors are there and frozen; a new format gets a new file.")
+    for path, make in missing.items():
+        path.write_text(json.dumps(make(), indent=1, sort_keys=True) + "\n", encoding="ascii")
 
 
 def vectors() -> dict[str, Any]:
@@ -48,6 +51,24 @@ def vectors() -> dict[str, Any]:
         "bag": _bag(world),
         "intent": _intent(),
         "call": _call(world, call_id),
+        "audit": [raw.decode("ascii") for raw in world.vault.audit_lines()],
+    }
+
+
+def refused_hold() -> dict[str, Any]:
+    """A table that owes a HOLD_REFUSED, and a log with one of a KEEP whose call was too long for the hold area."""
+    world = World(seed=20261124)
+    call_id = world.open()
+    world.vault.keep(call_id)
+    world.speak(call_id, 40)
+    world.close(call_id)
+    return {
+        "device_id": world.vault.device_id,
+        "genesis_key": world.vault.genesis_public_key.hex(),
+        "identity": _identity(world),
+        "slot": _slot(world),
+        "table": _table(world),
+        "call_id": call_id.hex(),
         "audit": [raw.decode("ascii") for raw in world.vault.audit_lines()],
     }
 
