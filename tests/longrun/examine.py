@@ -204,6 +204,7 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
     bad += _judge_log(vault, promise)
     bad += _judge_certificates(vault, promise, there)
     bad += _judge_rows(vault, promise, there)
+    bad += _judge_refusals(vault, promise, there, booted=booted)
     if booted and intents_left(vault):
         bad.append("I25 LIVENESS: an intent was left over by a boot")
     if "latch" not in promise.pending.what:
@@ -299,6 +300,35 @@ def _judge_rows(vault: Vault, promise: Promise, there: set[bytes]) -> Iterator[s
         lines = recent_log(vault, promise.audit_seq + 1)
         rows = [line.fields.get("call") for line in lines if line.event == "CALL"]
         yield from ("one row each: a closed call has none, or two" for c in ended if rows.count(c.hex()) != 1)
+
+
+HELD_BY = ("KEEP", "HOLD", "EXTEND")
+NOT_HELD_BY = ("HOLD_REFUSED", "RELEASE", "LAPSE")
+
+
+def _judge_refusals(vault: Vault, promise: Promise, there: set[bytes], *, booted: bool) -> Iterator[str]:
+    """A KEEP or HOLD that came to nothing has its line, once; and the log's last word on a hold is what holds."""
+    for call_id, seq in promise.refused.items():
+        if "HOLD_REFUSED" not in _hold_words(vault, call_id, seq):
+            yield "a refused hold was told to somebody, and the log does not know of it"
+    if not booted:
+        return
+    for call_id in promise.asked:
+        words = _hold_words(vault, call_id, promise.audit_seq + 1)
+        gone = call_id not in there
+        refused = "opt_out" not in promise.pending.what if gone else not held(vault, call_id)
+        if words.count("HOLD_REFUSED") != refused:
+            yield "a KEEP that came to nothing has no line of its own, or two, or one that is not true"
+    for call_id in there & (promise.pending.may_hold | promise.asked):
+        words = _hold_words(vault, call_id, promise.audit_seq + 1)
+        if words and held(vault, call_id) != (words[-1] in HELD_BY):
+            yield "the log's last word on a hold is not what holds"
+
+
+def _hold_words(vault: Vault, call_id: bytes, from_seq: int) -> list[str]:
+    lines = recent_log(vault, max(from_seq, 1))
+    about = [line.event for line in lines if line.fields.get("call") == call_id.hex()]
+    return [event for event in about if event in HELD_BY + NOT_HELD_BY]
 
 
 class Opened:

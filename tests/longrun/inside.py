@@ -111,6 +111,11 @@ def hold_refused_for_space(vault: Vault, call_id: bytes, *, told: bool) -> bool:
     return len(gaps) > 1 or blocks > sum(gap.blocks for gap in gaps)
 
 
+def hold_undecided(vault: Vault, call_id: bytes) -> bool:
+    """A hold is asked for, and neither in force nor refused."""
+    return vault._core.calls[call_id].wanted_hold is not None
+
+
 def clock_is_suspect(vault: Vault) -> bool:
     return vault._core.time.suspect
 

@@ -63,6 +63,8 @@ class Promise:
     latched: frozenset[int] = frozenset()
     asked: frozenset[bytes] = frozenset()
     """Running calls on which KEEP was pressed: held once they are closed, by whatever."""
+    refused: Mapping[bytes, int] = field(default_factory=dict)
+    """Calls of which a hold was asked for and refused -> a line of the log after which it says so."""
     documents: Mapping[str, bytes] = field(default_factory=dict)
     pending: Pending = Pending()
     true_utc_ms: int = 0
@@ -76,6 +78,10 @@ class Promise:
     def without(self, call_ids: frozenset[bytes]) -> "Promise":
         calls = {call_id: call for call_id, call in self.calls.items() if call_id not in call_ids}
         return replace(self, calls=calls, gone=self.gone | call_ids)
+
+    def refusing(self, call_id: bytes) -> "Promise":
+        """Somebody was told that the call is not held: the log says so, now and after any cut."""
+        return replace(self, refused={call_id: self.audit_seq, **self.refused})
 
     def doing(self, pending: Pending) -> "Promise":
         return replace(self, pending=pending)

@@ -332,6 +332,29 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _one("intents to destroy ignored at boot", "store.recover", "    _destroy_intended(core)\n", "", "opt-outs"),
     _one("intents to hold ignored at boot", "store.recover", "    _hold_intended(core)\n", "", "interrupted", "holds"),
+    _one(
+        "a hold refused at the call's end is not logged",
+        "store.holding",
+        "        change.table.certificates.append(refused_hold(intent.op, call.call_id, Refusal.QUOTA_FULL))\n",
+        "        pass\n",
+        "no room",
+    ),
+    _one(
+        "a refused hold is logged after its ROTATE",
+        "store.holding",
+        "        change.table.certificates.append(refused_hold(intent.op, call.call_id, Refusal.QUOTA_FULL))\n"
+        "    rotate.commit(core, change)\n",
+        "        pass\n    rotate.commit(core, change)\n    if extents is None:\n"
+        "        core.log.append(core.now_utc_ms(), HOLD_REFUSED, {'op': 'keep', 'call': call.call_id}, core.table.seed)\n",
+        "no room",
+    ),
+    _one(
+        "a KEEP that comes to nothing with its call is not logged",
+        "store.destroy",
+        "    if call.wanted_hold is not None:\n",
+        "    if False:\n",
+        "no room",
+    ),
     _one("opt-out does not latch its line", "store.destroy", "    state.opted_out = True\n", "", "opt-outs"),
     _one(
         "no certificate for an erased call",

@@ -189,6 +189,64 @@ def interrupted(world: World) -> Iterator[str]:
     yield "opt-out beats the provisional hold"
 
 
+def no_room(world: World) -> Iterator[str]:
+    """KEEP and HOLD that find no space, at the press, at the call's end, at a boot: told, and the log knows it."""
+    large = world.open_call(1)
+    for _ in range(5):
+        world.append(large, blocks=4)
+    world.close(large)
+    world.hold(large)
+    yield SKIP
+    running = world.open_call(0)
+    world.append(running, blocks=3)
+    world.keep(running)
+    world.append(running, blocks=3)
+    yield "KEEP on a running call that grows too long"
+    world.close(running)
+    assert running in world.promise.refused
+    yield "KEEP refused at the call's end"
+    assert world.keep(running) == "hold_quota_full"
+    yield "KEEP refused at the press"
+    world.hold_refused(running)
+    cut = world.open_call(0)
+    world.append(cut, blocks=3)
+    world.keep(cut)
+    world.append(cut, blocks=3)
+    world.power_cut(2000)
+    yield "cut in a call that is to be kept and is too long"
+    world.boot()
+    assert cut in world.promise.refused
+    yield "KEEP refused by the boot"
+    nothing = world.open_call(0)
+    world.append(nothing)
+    world.keep(nothing)
+    yield "KEEP on a call of unknown direction"
+    world.discard(nothing)
+    assert nothing in world.promise.refused
+    yield "KEEP comes to nothing with its call"
+    world.hold(world.call(0))
+    world.release(large)
+    for _ in range(3):
+        world.pass_ms(10_000)
+        world.tick()
+    world.hold(world.call(1, frames=3))
+    pieces = _call_of(world, blocks=(4,) * 5)
+    yield SKIP
+    world.hold_refused(pieces)
+    yield "HOLD that finds the free space in pieces"
+    assert world.keep(running) is None
+    yield "KEEP after there is room again"
+    assert world.promise.calls[running].hold == "provisional"
+
+
+def _call_of(world: World, blocks: tuple[int, ...]) -> bytes:
+    call_id = world.open_call(0)
+    for count in blocks:
+        world.append(call_id, blocks=count)
+    world.close(call_id)
+    return call_id
+
+
 def full_ring(world: World) -> Iterator[str]:
     """The ring wraps, whole oldest days go for space, zones are zeroed before they are used again."""
     for day in range(3):
@@ -353,6 +411,7 @@ ALL: dict[str, tuple[Workload, Site]] = {
     "erasures": (erasures, Site()),
     "expiry": (expiry, Site()),
     "interrupted": (interrupted, Site()),
+    "no room": (no_room, Site()),
     "full ring": (full_ring, Site()),
     "bad clock": (bad_clock, Site()),
     "full bag": (full_bag, Site()),

@@ -26,7 +26,14 @@ from hw.sim.memory import SimMemory
 from tests.longrun.ideal import Dice, IdealCiphers, Registry, public_half
 from tests.longrun.images import Acked
 from tests.longrun.inside import frames as frames_of
-from tests.longrun.inside import hold_refused_for_space, persisted_utc_ms, recent_log, retained, sign_epoch
+from tests.longrun.inside import (
+    hold_refused_for_space,
+    hold_undecided,
+    persisted_utc_ms,
+    recent_log,
+    retained,
+    sign_epoch,
+)
 from tests.longrun.model import Kept, Pending, Promise
 
 START_UTC_MS = 1_772_409_600_000
@@ -37,6 +44,8 @@ CUSTODIAN, ESCROW = b"c" * 32, b"e" * 32
 PCM_MARK = b"PCM-that-must-never-be-readable-on-flash"
 PIECE_SAMPLES = 800
 ORDER_MS = 14 * MS_PER_DAY
+SHOWN_LINES = 64
+"""So long a refused hold is looked up in the log in each image: about half of what this small card's log holds."""
 
 TINY = Geometry(
     lines=2,
@@ -145,6 +154,9 @@ class World:
                 self._without_capacity_victims(promise or self.promise),
                 pending=Pending(),
                 asked=frozenset(self.asked),
+                refused={
+                    x: seq for x, seq in (promise or self.promise).refused.items() if line.seq - seq < SHOWN_LINES
+                },
                 watermark_utc_ms=persisted_utc_ms(self.vault),
                 audit_seq=line.seq,
                 audit_hash=line.hash,
@@ -275,7 +287,9 @@ class World:
         self.begin(Pending("keep", may_hold=frozenset({call_id})))
         refused = self.vault.keep(call_id)
         kept = self.promise.calls.get(call_id)
-        if refused is None and kept is not None and not kept.hold:
+        if refused is not None:
+            self.promise = self.promise.refusing(call_id)
+        elif kept is not None and not kept.hold:
             self.asked.setdefault(call_id, self.now_utc_ms() + PROVISIONAL_HOLD_DAYS * MS_PER_DAY)
         self.acknowledge(self._holding_asked(self.promise))
         return refused
@@ -287,9 +301,31 @@ class World:
             refused = hold_refused_for_space(self.vault, call_id, told=told)
             if kept is not None and kept.closed and not kept.hold and not refused:
                 promise = promise.with_call(replace(kept, hold="provisional", hold_until_utc_ms=until))
+            if refused and not hold_undecided(self.vault, call_id):
+                promise = promise.refusing(call_id)
             if kept is None or kept.closed:
                 del self.asked[call_id]
         return promise
+
+    def discard(self, call_id: bytes) -> None:
+        """A running call turns out to be nothing that may be kept; a KEEP pressed in it comes to nothing."""
+        kept, now = self.promise.calls[call_id], self.now_utc_ms()
+        self.begin(Pending("discard", may_go=frozenset({call_id})))
+        outcome, direction = Outcome.UNKNOWN_DIRECTION, Direction.UNKNOWN
+        row = LedgerRow(kept.line, outcome, direction, "no_ring", kept.opened_utc_ms, now, True, call_id)
+        self.vault.write_row(row)
+        promise = self.promise.refusing(call_id) if call_id in self.asked else self.promise
+        self.asked.pop(call_id, None)
+        self.acknowledge(promise.without(frozenset({call_id})))
+
+    def hold_refused(self, call_id: bytes) -> None:
+        """A HOLD order that finds no room for the call."""
+        self.begin(Pending("hold", may_hold=frozenset({call_id})))
+        try:
+            self.vault.hold(call_id, b"case sealed by the desk", self.now_utc_ms() + 90 * MS_PER_DAY)
+            raise AssertionError("there was room for the hold")
+        except Refused:
+            self.acknowledge(self.promise.refusing(call_id))
 
     def hold(self, call_id: bytes, days: int = 90) -> None:
         self._change_hold(call_id, days, lambda review: self.vault.hold(call_id, b"case sealed by the desk", review))
