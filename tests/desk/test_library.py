@@ -1,5 +1,6 @@
 """The search index: found by any part of the number, forgotten wholly, sealed on disk."""
 
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -89,3 +90,17 @@ def test_calls_are_due_at_their_limit_unless_held_or_disclosed() -> None:
     library.put([call(None, 1), call(None, 2, held=True), call(None, 3, disclosed=True)])
     assert library.due(limit - 1) == []
     assert [row.call_id for row in library.due(limit)] == [call(None, 1).call_id]
+
+
+def test_an_index_of_the_first_version_still_opens() -> None:
+    library = Library()
+    library.put([call("02079460123", 1)])
+    image = library.image()
+    with sqlite3.connect(":memory:") as old:
+        old.deserialize(image)
+        old.executescript("ALTER TABLE call DROP COLUMN hold_refused; PRAGMA user_version = 1;")
+        image = old.serialize()
+    (row,) = Library(image).find(Query(number="60123"))
+    assert row.hold_refused is None
+    (row,) = Library(Library(image).image()).find(Query())
+    assert row.number == "02079460123"

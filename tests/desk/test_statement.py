@@ -46,6 +46,13 @@ def test_a_disclosure_names_recipient_basis_and_purpose_of_its_order() -> None:
     assert found.disclosed == {"police, public_task, threats": 1}
 
 
+def test_a_keep_in_a_call_of_which_nothing_is_kept_names_its_line() -> None:
+    found = made(line(7, "HOLD_REFUSED", op="keep", why="not_kept", line="1"))
+    assert [(row.reference, row.group, row.what) for row in found.rows] == [
+        (7, "not held", "keep refused, not kept: a call on line 2")
+    ]
+
+
 def test_what_happened_in_another_month_is_not_in_this_one() -> None:
     found = made(line(1, "DESTROYED", utc_ms=1_775_001_600_000, op="erase", call="aa" * 16, technique="x", proven="1"))
     assert not found.destroyed

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from firmware.store import holding
 from tests.desk.rig import PASSPHRASE, Rig, run
 from tools import ringread
 
@@ -169,6 +170,30 @@ def test_a_hold_is_seen_in_the_next_index_and_its_release_too(rig: Rig) -> None:
     assert rig.recorder.plug(rig.stick).state == "done"
     rig.take_in()
     assert rig.listed("--held") == []
+
+
+def test_a_keep_that_found_no_room_is_told_as_refused_and_not_as_held(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_id, _ = rig.recorder.call()
+    with monkeypatch.context() as full:
+        full.setattr(holding, "_bag_left", lambda core: False)
+        assert rig.recorder.vault.keep(bytes.fromhex(call_id)) == "hold_quota_full"
+    rig.order("index")
+    rig.recorder.plug(rig.stick)
+    rig.take_in()
+    (entry,) = rig.listed()
+    assert (entry["held"], entry["provisional_hold"], entry["hold_refused"]) == (False, False, "hold_quota_full")
+    assert "\trefused\t" in rig.desk("list").out
+    made = rig.desk("statement", "--month", "2026-03", "--out", rig.root / "statement")
+    assert made.code == 0, made.err
+    text = (rig.root / "statement" / "statement.csv").read_text()
+    assert f'not held,"keep refused, hold quota full: call {call_id[:12]}"' in text
+    rig.order("hold", call_id, "--case", "C-1", "--reason", "threat", "--review", "2026-06-01")
+    rig.recorder.plug(rig.stick)
+    rig.take_in()
+    (entry,) = rig.listed("--held")
+    assert entry["hold_refused"] is None
 
 
 def test_one_signature_is_told_to_be_one_and_a_second_person_adds_theirs(rig: Rig) -> None:

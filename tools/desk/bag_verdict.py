@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from firmware.policy.retention import TWO_MONTHS
 from tools.desk.bag_source import Source
-from tools.desk.bundle import limit_utc_ms
+from tools.desk.bundle import limit_utc_ms, was_held
 from tools.desk.findings import Severity
 from tools.desk.local_times import local_text
-
-HOLD_EVENTS = ("HOLD", "CONFIRM", "EXTEND", "KEEP")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _within_limit(source: Source) -> Check:
     given = [line for line in given if line.fields.get("order") == source.row.bag]
     if not given:
         return Check(what, None, "the log here does not say when it was given out")
-    held = any(line.fields.get("call") == call_id and line.event in HOLD_EVENTS for line in lines)
+    held = was_held(source.chain, call_id, given[0].seq)
     limit = limit_utc_ms(source.row.started_utc_ms, TWO_MONTHS)
     moment = local_text(given[0].utc_ms, source.zone)
     if given[0].utc_ms < limit:

@@ -1,6 +1,7 @@
 """An answer bag on a stick or in the home: found, checked as a bag (``bagit``), its log followed, its calls named."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from tools.desk.keychain import AUDIT_LOG, Keychain, follow, genesis_of
 LOG_BYTES_MAX = 512 * 1024 * 1024
 SMALL_BYTES_MAX = 64 * 1024
 ORDER_ID = re.compile(r"[0-9a-f]{32}")
+HOLD_EVENTS = frozenset({"HOLD", "CONFIRM", "EXTEND", "KEEP"})
+HOLD_ENDS = frozenset({"RELEASE", "LAPSE", "HOLD_REFUSED"})
 DEVICE_DIRECTORY = re.compile(r"[A-Z0-9][A-Z0-9-]{2,22}[A-Z0-9]")
 
 
@@ -166,18 +169,21 @@ def _check_disclosures(bundle: Bundle) -> None:
     for call_id, call in here.items():
         if call_id not in given:
             bundle.findings.unverified(call.name, "the log does not say that it was given out for this order")
-        elif given[call_id].utc_ms >= limit_utc_ms(call.open.opened_utc_ms, TWO_MONTHS) and not _was_held(
-            bundle, call_id
+        elif given[call_id].utc_ms >= limit_utc_ms(call.open.opened_utc_ms, TWO_MONTHS) and not was_held(
+            bundle.chain, call_id, given[call_id].seq
         ):
             bundle.findings.unverified(call.name, "it was past its limit when it was given out")
 
 
-def _was_held(bundle: Bundle, call_id: str) -> bool:
-    return any(
-        line.fields.get("call") == call_id
-        for event in ("HOLD", "CONFIRM", "EXTEND", "KEEP")
-        for line in bundle.lines(event)
-    )
+def was_held(chain: Keychain, call_id: str, before_seq: int) -> bool:
+    """By the last word of the log on it."""
+    said = hold_lines(line for line in chain.lines if line.seq < before_seq and line.fields.get("call") == call_id)
+    return bool(said) and said[-1].event not in HOLD_ENDS
+
+
+def hold_lines(lines: Iterable[AuditLine]) -> list[AuditLine]:
+    """Those that begin, change or end a hold."""
+    return [line for line in lines if line.event in HOLD_EVENTS | HOLD_ENDS]
 
 
 def limit_utc_ms(opened_utc_ms: int, period: Period) -> int:

@@ -174,6 +174,7 @@ def listed(row: CallRow) -> dict[str, Any]:
         "provisional_hold": row.provisional,
         "review_utc": utc_ms_text(row.review_utc_ms) if row.review_utc_ms is not None else None,
         "caller_name": row.caller_name,
+        "hold_refused": row.hold_refused,
     }
 
 
@@ -182,7 +183,7 @@ def _print_table(rows: list[CallRow], zone: ZoneInfo) -> None:
     table.writerow(["call", "started", "line", "duration s", "number", "outcome", "held", "gaps", "audio"])
     for row in rows:
         reasons = ",".join(sorted({reason for _, _, reason in row.gaps}))
-        held = "provisional" if row.provisional else "held" if row.held else ""
+        held = "provisional" if row.provisional else "held" if row.held else "refused" if row.hold_refused else ""
         table.writerow(
             [
                 row.call_id[:12],

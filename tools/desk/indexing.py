@@ -7,11 +7,12 @@ from typing import Any
 
 from firmware.policy.records import CallMeta, Outcome
 from firmware.policy.retention import TWO_MONTHS, Period
+from firmware.store.audit import AuditLine
 from firmware.store.errors import BadSeal, Malformed
 from firmware.store.frame import Piece
 from firmware.units import SAMPLE_RATE_HZ
 from tools.desk import retention
-from tools.desk.bundle import ORDER_ID, SMALL_BYTES_MAX, Bundle, limit_utc_ms
+from tools.desk.bundle import HOLD_ENDS, HOLD_EVENTS, ORDER_ID, SMALL_BYTES_MAX, Bundle, hold_lines, limit_utc_ms
 from tools.desk.callfile import CallFile, IndexEntry, open_meta, open_pieces
 from tools.desk.desk import Desk
 from tools.desk.errors import DeskError
@@ -22,8 +23,6 @@ from tools.desk.library import CallRow
 from tools.desk.site import site_facts
 
 OUTCOMES = tuple(Outcome)
-HOLD_EVENTS = frozenset({"HOLD", "CONFIRM", "EXTEND", "KEEP"})
-HOLD_ENDS = frozenset({"RELEASE", "LAPSE"})
 
 
 @dataclass
@@ -144,27 +143,33 @@ def _follow_fates(desk: Desk, bundle: Bundle) -> int:
             erased += 1
         elif line.event in HOLD_EVENTS:
             review = int(line.fields.get("review") or 0) or None
-            desk.library.update(call_id, held=True, provisional=line.event == "KEEP", review_utc_ms=review)
+            desk.library.update(
+                call_id, held=True, provisional=line.event == "KEEP", review_utc_ms=review, hold_refused=None
+            )
         elif line.event in HOLD_ENDS:
-            desk.library.update(call_id, held=False, provisional=False, review_utc_ms=None)
+            desk.library.update(call_id, **_not_held(line))
     return erased
 
 
 def _hold_state(bundle: Bundle, call_id: str, index_says_held: bool) -> dict[str, Any]:
     """The signed log decides. The index's flag is not signed: it counts for a KEEP, which may not have found room, and
     where the log no longer reaches back to the hold."""
-    lines = [
-        line
-        for line in bundle.chain.lines
-        if line.fields.get("call") == call_id and line.event in HOLD_EVENTS | HOLD_ENDS
-    ]
+    lines = hold_lines(line for line in bundle.chain.lines if line.fields.get("call") == call_id)
     whole = bool(bundle.chain.lines) and bundle.chain.lines[0].seq == 1
     if (lines and lines[-1].event in HOLD_ENDS) or (not lines and (whole or not index_says_held)):
-        return {"held": False, "provisional": False, "review_utc_ms": None}
+        return _not_held(lines[-1] if lines else None)
     placed = [line.event for line in lines if line.event != "EXTEND"]
     provisional = placed[-1:] == ["KEEP"]
     review = int(lines[-1].fields.get("review") or 0) or None if lines else None
-    return {"held": index_says_held or not provisional, "provisional": provisional, "review_utc_ms": review}
+    held = index_says_held or not provisional
+    return {"held": held, "provisional": provisional, "review_utc_ms": review, "hold_refused": None}
+
+
+def _not_held(end: AuditLine | None) -> dict[str, Any]:
+    """``end``: the line that ended it, or told why it never came about."""
+    refused = end is not None and end.event == "HOLD_REFUSED"
+    why = end.fields.get("why") if end is not None and refused else None
+    return {"held": False, "provisional": False, "review_utc_ms": None, "hold_refused": why}
 
 
 def _put_index_entry(desk: Desk, bundle: Bundle, site: _Site, entry: IndexEntry) -> None:
@@ -254,6 +259,7 @@ def _read_row(desk: Desk, bundle: Bundle, site: _Site, call: CallFile) -> CallRo
         held=known.held if known else False,
         provisional=known.provisional if known else False,
         review_utc_ms=known.review_utc_ms if known else None,
+        hold_refused=known.hold_refused if known else None,
         disclosed=known.disclosed if known else False,
         bag=bundle.directory.name,
         file_number=int(call.tcf.stem),

@@ -13,7 +13,8 @@ from typing import Any
 
 from tools.desk.errors import NotFound
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+ADDED_SINCE_1 = "ALTER TABLE call ADD COLUMN hold_refused TEXT; PRAGMA user_version = 2;"
 KEY_SHIFT = 20
 """Row key = start in ms · 2^20 + 20 bits of the call id: unique in practice, and in order of time."""
 
@@ -43,6 +44,8 @@ class CallRow:
     held: bool = False
     provisional: bool = False
     review_utc_ms: int | None = None
+    hold_refused: str | None = None
+    """Why the last hold that was asked for did not come about, in the words of the recorder's log."""
     gaps: tuple[tuple[int, int, str], ...] = ()
     bag: str | None = None
     """The order id of the answer in which its audio came; None: known from an index alone."""
@@ -89,7 +92,8 @@ CREATE TABLE call (
     line_name TEXT NOT NULL, outcome TEXT NOT NULL, started_utc_ms INTEGER NOT NULL, ended_utc_ms INTEGER NOT NULL,
     limit_utc_ms INTEGER NOT NULL, direction TEXT, number TEXT, number_absence TEXT, caller_name TEXT,
     samples INTEGER NOT NULL, rate_hz INTEGER NOT NULL, held INTEGER NOT NULL, provisional INTEGER NOT NULL,
-    review_utc_ms INTEGER, bag TEXT, file_number INTEGER, sound INTEGER NOT NULL, disclosed INTEGER NOT NULL);
+    review_utc_ms INTEGER, hold_refused TEXT, bag TEXT, file_number INTEGER,
+    sound INTEGER NOT NULL, disclosed INTEGER NOT NULL);
 CREATE TABLE detail (key INTEGER PRIMARY KEY, gaps TEXT NOT NULL, meta TEXT NOT NULL);
 CREATE INDEX call_device ON call (device, key);
 CREATE INDEX call_line ON call (line_name, key);
@@ -121,8 +125,13 @@ class Library:
             self._db.executescript(_SCHEMA)
         else:
             self._db.deserialize(image)
-            if self._db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+            if self._version() == 1:
+                self._db.executescript(ADDED_SINCE_1)
+            if self._version() != SCHEMA_VERSION:
                 raise ValueError("an index of another version")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def image(self) -> bytes:
         """Deleted numbers are gone from it: pages are zeroed, and the trigram index is rebuilt without them."""

@@ -138,6 +138,10 @@ def _rows(line: AuditLine, orders: dict[str | None, AuditLine]) -> list[Row]:
         ]
     if line.event in HOLD_EVENTS:
         return [Row(line.seq, line.utc_ms, "held", f"{line.event.lower()}: call {fields.get('call', '')[:12]}")]
+    if line.event == "HOLD_REFUSED":
+        of = f"call {fields['call'][:12]}" if "call" in fields else f"a call on line {int(fields.get('line', '0')) + 1}"
+        what = f"{fields.get('op', 'hold')} refused, {fields.get('why', 'not stated').replace('_', ' ')}: {of}"
+        return [Row(line.seq, line.utc_ms, "not held", what)]
     if line.event == "DISCLOSE":
         order = fields.get("order", "")
         words = orders[order].fields.get("recipient", "not stated") if order in orders else "not stated"

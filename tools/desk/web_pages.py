@@ -77,7 +77,7 @@ def render(template: str, service: Service, browser: Browser | None, **values: A
 
 @dataclass(frozen=True)
 class Shown:
-    """One call in words. ``state``: held, provisional or empty."""
+    """One call in words. ``state``: held, provisional, refused (a hold that was asked for) or empty."""
 
     call_id: str
     started: str
@@ -99,7 +99,7 @@ def shown(row: CallRow, zone: ZoneInfo) -> Shown:
         number=row.number or words(row.number_absence or "not known"),
         outcome=words(row.outcome),
         duration=clock_text(row.duration_s),
-        state="provisional" if row.provisional else "held" if row.held else "",
+        state="provisional" if row.provisional else "held" if row.held else "refused" if row.hold_refused else "",
         gaps=", ".join(words(reason) for reason in sorted({reason for _, _, reason in row.gaps})),
         audio=row.bag is not None,
         sound=row.sound,
@@ -193,7 +193,7 @@ def _day_after(now_utc_ms: int) -> str:
 
 def _facts(row: CallRow, zone: ZoneInfo) -> list[tuple[str, str]]:
     notice = row.meta.get("notice") or {}
-    held = "no"
+    held = f"no: it was asked for and refused ({words(row.hold_refused)})" if row.hold_refused else "no"
     if row.held:
         review = f", review {local_day(row.review_utc_ms, zone)}" if row.review_utc_ms else ""
         held = ("provisionally (KEEP key)" if row.provisional else "yes") + review
