@@ -119,7 +119,7 @@ class DirectoryDisk:
                     raise
                 file.direct_refused = True
                 return False
-        self._bounce[: len(data)] = bytes(data)
+        self._bounce[: len(data)] = data
         with memoryview(self._bounce) as whole, whole[: len(data)] as view:
             _write_whole(file.direct_fd, view, offset)
         return True

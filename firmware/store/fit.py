@@ -33,3 +33,9 @@ def samples_within(bits: NDArray[np.float64], share: float) -> int:
     segment = int(np.searchsorted(ends, wanted))
     before = float(ends[segment - 1]) if segment else 0.0
     return int((segment + (wanted - before) / float(bits[segment])) * SEGMENT_SAMPLES)
+
+
+def bits_of_first(bits: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
+    """What is left of them once all after the first ``samples`` is cut off."""
+    whole, part = divmod(samples, SEGMENT_SAMPLES)
+    return np.append(bits[:whole], bits[whole : whole + 1] * (part / SEGMENT_SAMPLES))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from firmware.policy.records import AudioCodec, GapReason
 from firmware.ports import AudioEncoder
-from firmware.store.fit import expected_bits, samples_within
+from firmware.store.fit import bits_of_first, expected_bits, samples_within
 from firmware.store.frame import Piece, Sealer, spare_bytes
 from firmware.store.keys import wipe
 from firmware.store.layout import BLOCK_BYTES
@@ -39,6 +39,8 @@ class _Run:
     codec: AudioCodec
     pcm: list[NDArray[np.int16]]
     coded: bytearray
+    known_bits: NDArray[np.float64] | None = None
+    """Of its samples, once they were asked for and until others come."""
 
     @property
     def coded_bytes_per_sample(self) -> int:
@@ -51,10 +53,11 @@ class _Run:
         return float(self._expected().sum())
 
     def _expected(self) -> NDArray[np.float64]:
-        joined = np.concatenate(self.pcm, axis=1)
-        bits = expected_bits(joined)
-        joined.fill(0)
-        return bits
+        if self.known_bits is None:
+            joined = np.concatenate(self.pcm, axis=1)
+            self.known_bits = expected_bits(joined)
+            joined.fill(0)
+        return self.known_bits
 
     def part(self, share: float) -> int:
         """How many samples from the start take this share (0 to 1) of its bytes; all where it cannot be cut."""
@@ -77,11 +80,13 @@ class _Run:
                 rest.pcm.append(pcm[:, cut:])
             begins += pcm.shape[1]
         self.pcm, self.samples = kept, samples
+        self.known_bits = None if self.known_bits is None else bits_of_first(self.known_bits, samples)
         return rest
 
     def take(self, after: "_Run") -> None:
         """What follows without a break."""
         self.samples += after.samples
+        self.known_bits = None
         self.pcm += after.pcm
         self.coded += after.coded
         wipe(after.coded)
@@ -173,6 +178,7 @@ class Running:
     def _grow(self, run: _Run, samples: int) -> None:
         assert samples > 0
         run.samples += samples
+        run.known_bits = None
         self.through_sample = run.first_sample + run.samples
 
     def _span(self, end_sample: int) -> int:

@@ -143,6 +143,7 @@ class Writer:
         """An error that ended the writer's thread (an assertion of ours) is raised here: it stops the process."""
         if self._died is not None:
             raise self._died
+        self._watch_backlog()
         if not self._reports:
             return []
         with self._lock:
@@ -213,17 +214,14 @@ class Writer:
         except VaultError as error:
             self._fail(error.code)
         finally:
-            with self._lock:
-                self._running_since_mono_us = None
+            self._running_since_mono_us = None
         return True
 
     def _take(self) -> _Queued | None:
         """The next command; an OPT-OUT anywhere in the queue first, and the audio it makes pointless is dropped."""
         with self._lock:
             if not self._queue:
-                self._watch_backlog(0.0)
                 return None
-            self._watch_backlog(self._backlog_s(self._now_mono_us()))
             if self._queued_opt_outs:
                 queued = next(x for x in self._queue if isinstance(x.command, OptOut))
                 self._queued_opt_outs -= 1
@@ -392,8 +390,9 @@ class Writer:
     # -------------------------------------------------------------------------------------------------------- reports
 
     def _report(self, *reports: Report) -> None:
-        with self._lock:
-            self._reports.extend(reports)
+        if reports:
+            with self._lock:
+                self._reports.extend(reports)
 
     def _fail(self, code: str) -> None:
         with self._lock:
@@ -405,10 +404,13 @@ class Writer:
             self._alarms[code, line] = active
             self._reports.append(Alarm(code, active, line))
 
-    def _watch_backlog(self, backlog_s: float) -> None:
-        self._alarm("CARD_SLOW", backlog_s >= SLOW_S)
-        if backlog_s < SLOW_S:
-            self._alarm("CARD_BEHIND", False)
+    def _watch_backlog(self) -> None:
+        """On the loop's side: a card that stands still is told while it does."""
+        with self._lock:
+            slow = self._backlog_s(self._now_mono_us()) >= SLOW_S
+            self._alarm("CARD_SLOW", slow)
+            if not slow:
+                self._alarm("CARD_BEHIND", False)
 
     def _backlog_s(self, now_mono_us: int) -> float:
         waiting = [self._running_since_mono_us] if self._running_since_mono_us is not None else []

@@ -201,8 +201,8 @@ def test_a_slow_card_is_an_alarm_from_two_seconds_on_and_ends() -> None:
     desk.world.clock.advance_ms(1900)
     assert desk.writer.backlog_s(desk.world.clock.mono_us()) == pytest.approx(1.9)
     desk.world.clock.advance_ms(200)
-    reports = desk.run()
-    assert (reports[0], reports[-1]) == (Alarm("CARD_SLOW"), Alarm("CARD_SLOW", False))
+    assert Alarm("CARD_SLOW") in desk.writer.poll(), "while it stands still, not only when it is over"
+    assert desk.run()[-1] == Alarm("CARD_SLOW", False)
     assert desk.writer.backlog_s(desk.world.clock.mono_us()) == 0
 
 
