@@ -104,7 +104,9 @@ class AuditLog:
     # ----------------------------------------------------------------------------------------------------- recovery
 
     def recover(self, cursor: AuditCursor, key: bytes, dayend: bytes) -> Recovered:
-        """Boot: the lines after the table's cursor, each from whichever mirror has it whole; mirrors made equal.
+        """Boot: the lines after the table's cursor, each from whichever mirror has it whole; mirrors made equal. Only
+        the copy without the line is written: its sector may be spoilt with the lines before it, and a cut in here may
+        spoil the sector that is being written.
 
         ``key``: the current public key. ``dayend``: the line that the table carries, whose key is destroyed; it is
         known by its bytes.
@@ -117,10 +119,10 @@ class AuditLog:
             found = self._next_line(key, dayend)
             if found is None:
                 break
-            line, position, differs = found
-            if differs:
+            line, position, without = found
+            for mirror in without:
                 healed = True
-                self._card.mirrored(STEM, position % self._size, line.raw + b"\n")
+                self._card.durable(f"{STEM}.{mirror}", position % self._size, line.raw + b"\n")
             self._advance(line, position)
             lines.append(line)
         return Recovered(lines, self._end_here() or healed)
@@ -140,14 +142,15 @@ class AuditLog:
                 return True
         return False
 
-    def _next_line(self, key: bytes, dayend: bytes) -> tuple[AuditLine, int, bool] | None:
+    def _next_line(self, key: bytes, dayend: bytes) -> tuple[AuditLine, int, list[str]] | None:
+        """With its position, and the mirrors that do not have it."""
         here = self.cursor.position
         for position in (here, self._segment_start(here) + self._segment):
             raws = self._raw_lines(position)
             for raw in raws:
                 line = self._continues(raw, key, dayend)
                 if line is not None:
-                    return line, position, raws[0] != raws[1]
+                    return line, position, [mirror for mirror, copy in zip(MIRRORS, raws, strict=True) if copy != raw]
         return None
 
     def _raw_lines(self, position: int) -> list[bytes]:

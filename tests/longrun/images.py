@@ -13,7 +13,7 @@ to make, to compare and to look up.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 from hw.sim.disk import SECTOR_BYTES, Image, Key, Sync, Write, sectors_of
 from hw.sim.memory import SLOT_BYTES, SlotWrite, torn
@@ -103,9 +103,9 @@ class Trace:
                     yield Crash(padded, memory, walk.acked, walk.at)
 
     def sample(self, rng: random.Random) -> Crash:
-        """One random image of a random moment."""
-        stops = list(self._walk())
-        walk = rng.choice(stops)
+        """One random image of a random moment of those at which ``crashes`` stops."""
+        stop = rng.randrange(1 + sum(not isinstance(event, Write) or event.durable for event in self.events))
+        walk = next(islice(self._walk(), stop, None))
         versions, memory = walk.random_image(rng)
         return Crash(versions, memory, walk.acked, walk.at)
 

@@ -231,6 +231,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "everyday",
     ),
     _one(
+        "healing a line of the log writes the sound copy too",
+        "store.auditlog",
+        "            for mirror in without:\n",
+        "            for mirror in MIRRORS if without else ():\n",
+        "tests/store/test_audit.py",
+    ),
+    _one(
         "lines owed by a ROTATE are not written at boot",
         "store.recover",
         "    rotate.owe(core, core.log, min(len(recovered.lines), owed))\n",

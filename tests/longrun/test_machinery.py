@@ -59,6 +59,16 @@ def test_a_slot_is_torn_at_every_byte() -> None:
     assert len(memories) == 33
 
 
+def test_a_recovery_is_cut_at_each_of_its_moments_not_at_its_end_alone() -> None:
+    disk = SimDisk()
+    disk.create("f", 4096)
+    for offset in range(0, 4096, SECTOR_BYTES):
+        disk.write_durable("f", offset, bytes([1 + offset // SECTOR_BYTES]) * SECTOR_BYTES)
+    trace, rng = Trace(SimDisk().freeze(), bytes(64), disk.history, None), random.Random(1)
+    written = {sum(map(bool, trace.sample(rng).versions)) for _ in range(200)}
+    assert written == set(range(9))
+
+
 def _violations(monkeypatch: pytest.MonkeyPatch, *, memo: bool) -> tuple[set[str], int]:
     """With a known bug: the new table is not synced."""
     if not memo:

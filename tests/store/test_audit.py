@@ -1,5 +1,7 @@
 """The log cannot be shortened, reordered or rewritten, ends where it was acknowledged, forgets after twelve months."""
 
+from itertools import count
+
 import pytest
 
 from firmware.store.audit import Signer, compose, parse_line, verify_line
@@ -8,6 +10,7 @@ from firmware.store.ciphers import REAL
 from firmware.store.errors import Malformed
 from firmware.store.identity import Geometry
 from firmware.store.vault import Vault
+from hw.sim.disk import SimDisk
 from tests.store import reader
 from tests.store.listening import trusted
 from tests.store.world import DAY_MS, SMALL, World
@@ -128,6 +131,47 @@ def test_a_torn_append_is_ended_and_the_log_goes_on() -> None:
     assert list(world.vault.audit_lines())[: len(expected)] == expected
     world.cut()
     assert trusted(world.vault).problems == []
+
+
+class PowerCut(BaseException):
+    """Not an error that anything may catch."""
+
+
+@pytest.mark.parametrize("spoilt", ["a", "b"])
+def test_a_cut_while_one_copy_is_healed_spoils_no_line_of_the_other(spoilt: str) -> None:
+    """The sector that was being written at the cut is garbage: it may not be one whose other copy is garbage, too."""
+    number = 0
+    while True:
+        world = World()
+        for _ in range(3):
+            world.vault.log("ORDER", {"op": "index"})
+        expected = list(world.vault.audit_lines())
+        sector = world.vault._core.log.cursor.position // 512 * 512
+        world.disk.corrupt(f"audit.{spoilt}", sector, b"\xa7" * 512)
+        with pytest.MonkeyPatch.context() as patch:
+            _tear(patch, world.disk, number)
+            try:
+                world.boot()
+                break
+            except PowerCut:
+                pass
+        world.boot()
+        assert list(world.vault.audit_lines())[: len(expected)] == expected, number
+        number += 1
+    assert number > 3
+
+
+def _tear(patch: pytest.MonkeyPatch, disk: SimDisk, number: int) -> None:
+    """The power fails in this write to the log, which leaves garbage in the first sector of it."""
+    real, writes = disk.write_durable, count()
+
+    def write(name: str, offset: int, data: bytes) -> None:
+        if name.startswith("audit") and next(writes) == number:
+            disk.corrupt(name, offset // 512 * 512, b"\x5c" * 512)
+            raise PowerCut
+        real(name, offset, data)
+
+    patch.setattr(disk, "write_durable", write)
 
 
 def test_free_text_never_gets_into_the_log() -> None:
