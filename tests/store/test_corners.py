@@ -451,6 +451,7 @@ def test_a_document_of_a_vault_that_nobody_has_open() -> None:
     generation = world.vault._core.table.gen
     assert Vault.read_document(world.parts(), "site") == b"settings"
     assert Vault.read_document(world.parts(), "notice") is None
+    assert [world.vault.names_document(name) for name in ("site", "notice")] == [True, False]
     world.boot()
     assert world.vault._core.table.gen == generation + 1
 

@@ -171,6 +171,29 @@ def test_what_an_encoder_failed_on_is_a_gap_and_nothing_is_told_twice() -> None:
     encoder.close()
 
 
+def test_a_gap_before_what_an_encoder_failed_to_encode_again_is_told_once() -> None:
+    """The last run was encoded, cut so that the frame fills its blocks, and fails now."""
+    encoder, sound = Moody(), syllables(3, 2)
+    running = Running(NoSealer(), AudioCodec.FLAC, 1, 8000, 0)  # type: ignore[arg-type]
+    running.add_gap(0, 800, GapReason.PAYMENT)
+    running.add_audio(800, 12_000, sound[:, :12_000])
+    encode = encoder.encode
+
+    def fail_next(samples: np.ndarray, rate_hz: int) -> bytes:
+        stream = encode(samples, rate_hz)
+        encoder.fails = True
+        return stream
+
+    encoder.encode = fail_next  # type: ignore[method-assign]
+    with pytest.raises(OSError):  # noqa: PT011 an encoder's error has no words
+        running.encoded(encoder, whole=False)
+    encoder.close()
+    assert running.shortened
+    (gap,) = running.failed()
+    assert (gap.reason, gap.first_sample) == (GapReason.FAULT, 0)
+    assert running.sealed() == gap.samples < 12_800
+
+
 def test_codec_bytes_that_were_cut_apart_are_overwritten_where_they_were() -> None:
     running = Running(NoSealer(), AudioCodec.PCMA, 2, 8000, 0)  # type: ignore[arg-type]
     for at in range(0, 12_800, 3200):

@@ -245,6 +245,25 @@ def test_an_opt_out_waits_for_the_memory_and_is_answered_once() -> None:
     assert Alarm("ERASURE_UNCONFIRMED", False) in reports
 
 
+def test_the_end_of_a_call_is_not_sealed_before_what_waits_behind_a_hanging_erasure() -> None:
+    desk = Desk()
+    desk.submit(desk.open(1), *desk.audio(1, 5), desk.open(2, 1))
+    desk.run()
+    head = desk.world.vault._core.ring.head
+    desk.world.memory.unplugged = True
+    desk.submit(OptOut(1, 2), *desk.audio(1, 5, start=5))
+    desk.run()
+    desk.world.clock.advance_ms(600)
+    assert desk.run() == []
+    assert desk.world.vault._core.ring.head == head
+    desk.world.memory.unplugged = False
+    assert OptOutDone(1, 2, True) in desk.run() + desk.run()
+    desk.submit(desk.close(1))
+    desk.run()
+    (entry,) = desk.world.vault.calls()
+    assert sum(piece.samples for piece in heard(desk.world.vault, entry.call_id)) == 8000
+
+
 def test_a_stick_visit_goes_on_between_commands_and_its_reports_arrive() -> None:
     desk = Desk()
     seen: list[int] = []
