@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware.policy.events import Edge, Lamp, Packet
+from firmware.policy.events import Edge, Lamp, Packet, Port
 
 Samples = NDArray[np.int16]
+Integers = NDArray[np.int64]
 
 
 # ---------------------------------------------------------------------------------------------------------- time
@@ -110,10 +111,44 @@ class AudioEncoder(Protocol):
 # ------------------------------------------------------------------------------------------------------- packets
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Burst:
+    """Packets in the order of their capture, in one stretch of memory. Packet ``i`` is ``data[starts[i] : ends[i]]``
+    (int64 [packets]) and came at ``at_mono_us[i]`` (int64) to the port of the trunk where ``at_trunk[i]`` (bool)."""
+
+    data: bytes
+    starts: Integers
+    ends: Integers
+    at_mono_us: Integers
+    at_trunk: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, packets: Sequence[Packet]) -> "Burst":
+        lengths = np.fromiter((len(packet.data) for packet in packets), np.int64, len(packets))
+        ends = np.cumsum(lengths)
+        return cls(
+            b"".join(packet.data for packet in packets),
+            ends - lengths,
+            ends,
+            np.fromiter((packet.at_mono_us for packet in packets), np.int64, len(packets)),
+            np.fromiter((packet.port is Port.TRUNK for packet in packets), np.bool_, len(packets)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> Packet:
+        port = Port.TRUNK if self.at_trunk[index] else Port.INSIDE
+        return Packet(port, int(self.at_mono_us[index]), self.data[self.starts[index] : self.ends[index]])
+
+    def __iter__(self) -> Iterator[Packet]:
+        return map(self.__getitem__, range(len(self)))
+
+
 class PacketSource(Protocol):
     """What passes between the trunk and the telephones: a live pair of interfaces, or a capture file."""
 
-    def drain(self, packets_max: int) -> list[Packet]:
+    def drain(self, packets_max: int) -> Burst:
         """Packets in the order of their capture, without those that this machine sent. Never blocks. Raises OSError
         when a file is damaged or the machine refuses."""
 

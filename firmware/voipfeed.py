@@ -16,7 +16,7 @@ from firmware.policy.gate import Silence, would_keep
 from firmware.policy.keyed import Act
 from firmware.policy.records import Direction
 from firmware.policy.sides import Second, SidesHeard
-from firmware.ports import PacketSource
+from firmware.ports import Burst, PacketSource
 from firmware.recording import Recorder
 from firmware.units import PORTION_BLOCKS, SAMPLE_US, US_PER_S
 from firmware.voip import output as vo
@@ -99,10 +99,9 @@ class VoipFeed:
         """By call: the lines that it has left, and when."""
 
     def step(self, now_us: int) -> None:
-        packets = self.port.drain(PACKETS_PER_STEP_MAX) if self._listening else []
-        for packet in packets:
-            for told in self._trunk.hear(packet):
-                self._told(told)
+        packets = self.port.drain(PACKETS_PER_STEP_MAX) if self._listening else Burst.of(())
+        for told in self._trunk.hear(packets):
+            self._told(told)
         for told in self._trunk.tick(now_us):
             self._told(told)
         dropped = self.port.dropped()

@@ -3,8 +3,7 @@
 import errno
 from collections.abc import Callable
 
-from firmware.policy.events import Packet
-from firmware.ports import Clock, PacketSource
+from firmware.ports import Burst, Clock, PacketSource
 
 RETRY_US = 1_000_000
 
@@ -21,11 +20,11 @@ class LivePort:
         self._dropped_before = 0
         self._open()
 
-    def drain(self, packets_max: int) -> list[Packet]:
+    def drain(self, packets_max: int) -> Burst:
         if self._port is None and self._clock.mono_us() - self._tried_mono_us >= RETRY_US:
             self._open()
         if self._port is None:
-            return []
+            return Burst.of(())
         try:
             return self._port.drain(packets_max)
         except OSError as error:
@@ -34,7 +33,7 @@ class LivePort:
             self._dropped_before += self._port.dropped()
             self._port.close()
             self._port, self._tried_mono_us = None, self._clock.mono_us()
-            return []
+            return Burst.of(())
 
     def lost(self) -> bool:
         return self._port is None

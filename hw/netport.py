@@ -13,8 +13,12 @@ import mmap
 import socket
 import struct
 import time
+from collections.abc import Iterator
 
-from firmware.policy.events import Packet, Port
+import numpy as np
+
+from firmware.policy.events import Port
+from firmware.ports import Burst, Integers
 from hw.packet_filter import program
 
 SOL_PACKET = 263
@@ -31,15 +35,19 @@ FRAME_BYTES = 2048
 HAND_OVER_MS = 50
 
 STATUS_USER = 1
-BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST = 8, 12, 16
-"""Offsets in tpacket_block_desc of block_status, num_pkts, offset_to_first_pkt."""
-FRAME_HEADER = struct.Struct("=IIIIIIHH")
-"""tpacket3_hdr: next offset, seconds, nanoseconds, captured length, length, status, mac offset, net offset."""
-INTERFACE_OFFSET = 48 + 4
-"""sockaddr_ll behind the aligned tpacket3_hdr; sll_ifindex is its second field."""
+BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST, BLOCK_USED = 8, 12, 16, 20
+"""Offsets in tpacket_block_desc of block_status, num_pkts, offset_to_first_pkt, blk_len (a multiple of 8)."""
+FRAME_SECONDS, FRAME_NANOSECONDS, FRAME_LENGTH, FRAME_INTERFACE = 1, 2, 3, 13
+"""In 32-bit words of tpacket3_hdr, which begins with the distance to the next: tp_sec, tp_nsec, tp_snaplen; and
+sll_ifindex, the second word of the sockaddr_ll behind the header, which is aligned to 48 bytes."""
+FRAME_MAC = 12
+"""In 16-bit words: tp_mac, where in the frame the packet begins."""
 
 INTERFACE_CHECK_US = 1_000_000
 UINT = struct.Struct("=I")
+NS_PER_S = 1_000_000_000
+SENDER = np.arange(6, 12)
+"""Where an Ethernet frame has its sender's hardware address."""
 
 
 class NetPort:
@@ -61,8 +69,9 @@ class NetPort:
         assert trunk_mac is None or len(trunk_mac) == 6
         self._names = {Port.TRUNK: trunk, Port.INSIDE: inside}
         self._trunk_mac = trunk_mac
-        self._ports = {_index(name, port): port for port, name in self._names.items()}
-        if (len(self._ports) == 1) is not (trunk_mac is not None):
+        self._indices = {port: _index(name, port) for port, name in self._names.items()}
+        mirrored = self._indices[Port.TRUNK] == self._indices[Port.INSIDE]
+        if mirrored is not (trunk_mac is not None):
             raise OSError(
                 errno.EINVAL,
                 "The trunk and the inside are two interfaces, or one mirror port with the trunk's hardware address. "
@@ -85,7 +94,7 @@ class NetPort:
     def _set_up(self, tcp_ports: tuple[int, ...]) -> None:
         wire = self._socket
         wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        instructions = program(tuple(self._ports), tcp_ports)
+        instructions = program(tuple(set(self._indices.values())), tcp_ports)
         code = ctypes.create_string_buffer(instructions, len(instructions))
         # struct sock_fprog: unsigned short len; struct sock_filter *filter (natural alignment).
         wire.setsockopt(
@@ -98,7 +107,7 @@ class NetPort:
             PACKET_RX_RING,
             struct.pack("@7I", BLOCK_BYTES, BLOCKS, FRAME_BYTES, frames, HAND_OVER_MS, 0, 0),
         )
-        for index in self._ports:
+        for index in set(self._indices.values()):
             membership = struct.pack("@iHH8s", index, PACKET_MR_PROMISC, 0, b"")
             wire.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership)
 
@@ -106,50 +115,52 @@ class NetPort:
         """Readable when a block was handed over."""
         return self._socket.fileno()
 
-    def drain(self, packets_max: int) -> list[Packet]:
+    def drain(self, packets_max: int) -> Burst:
         """Port ``PacketSource``; may go over ``packets_max`` by the packets of one block (64 KiB)."""
         now_mono_us = _mono_us()
         if now_mono_us - self._checked_mono_us >= INTERFACE_CHECK_US:
             self._checked_mono_us = now_mono_us
             self._check_interfaces()
-        packets: list[Packet] = []
+        blocks: list[bytes] = []
+        frames: list[int] = []
+        position = 0
         ring = self._ring
         for _ in range(BLOCKS):
             base = self._block * BLOCK_BYTES
-            if len(packets) >= packets_max or not UINT.unpack_from(ring, base + BLOCK_STATUS)[0] & STATUS_USER:
+            if len(frames) >= packets_max or not UINT.unpack_from(ring, base + BLOCK_STATUS)[0] & STATUS_USER:
                 break
-            self._read_block(base, now_mono_us, packets)
+            block = ring[base : base + UINT.unpack_from(ring, base + BLOCK_USED)[0]]
             UINT.pack_into(ring, base + BLOCK_STATUS, 0)
             self._block = (self._block + 1) % BLOCKS
-        return packets
+            frames += [position + frame for frame in _frames(block)]
+            blocks.append(block)
+            position += len(block)
+        return self._burst(b"".join(blocks), np.array(frames), now_mono_us) if frames else Burst.of(())
 
-    def _read_block(self, base: int, now_mono_us: int, packets: list[Packet]) -> None:
-        """The kernel stamps packets with the wall clock; the distance to CLOCK_BOOTTIME is taken at each block, and a
-        step of the wall clock in between can move a packet by no more than the block's age."""
-        ring, ports, trunk_mac = self._ring, self._ports, self._trunk_mac
+    def _burst(self, data: bytes, frames: Integers, now_mono_us: int) -> Burst:
+        """The packets of all blocks; the kernel's filter lets none of another interface in. The kernel stamps them with
+        the wall clock; the distance to CLOCK_BOOTTIME is taken here, and a step of the wall clock in between can move a
+        packet by no more than its block's age."""
+        words, halves = np.frombuffer(data, np.uint32), np.frombuffer(data, np.uint16)
         distance_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_REALTIME)
-        count = UINT.unpack_from(ring, base + BLOCK_PACKETS)[0]
-        frame = base + UINT.unpack_from(ring, base + BLOCK_FIRST)[0]
-        last = self._last_mono_us
-        for _ in range(count):
-            following, seconds, nanoseconds, length, _, _, mac, _ = FRAME_HEADER.unpack_from(ring, frame)
-            port = ports.get(UINT.unpack_from(ring, frame + INTERFACE_OFFSET)[0])
-            if port is not None:
-                at = (seconds * 1_000_000_000 + nanoseconds + distance_ns) // 1000
-                last = at if last <= at <= now_mono_us else max(last, min(at, now_mono_us))
-                start = frame + mac
-                data = ring[start : start + length]
-                if trunk_mac is not None:
-                    port = Port.TRUNK if data[6:12] == trunk_mac else Port.INSIDE
-                packets.append(Packet(port, last, data))
-            frame += following
-        self._last_mono_us = last
+        word = frames // 4
+        wall_ns = words[word + FRAME_SECONDS] * np.int64(NS_PER_S) + words[word + FRAME_NANOSECONDS]
+        at_mono_us = np.minimum((wall_ns + distance_ns) // 1000, now_mono_us)
+        at_mono_us = np.maximum.accumulate(np.maximum(at_mono_us, self._last_mono_us))
+        self._last_mono_us = int(at_mono_us[-1])
+        starts = frames + halves[frames // 2 + FRAME_MAC]
+        if self._trunk_mac is None:
+            at_trunk = words[word + FRAME_INTERFACE] == self._indices[Port.TRUNK]
+        else:
+            senders = np.frombuffer(data, np.uint8)[starts[:, None] + SENDER]
+            at_trunk = (senders == np.frombuffer(self._trunk_mac, np.uint8)).all(axis=1)
+        return Burst(data, starts, starts + words[word + FRAME_LENGTH], at_mono_us, at_trunk)
 
     def _check_interfaces(self) -> None:
         """An adapter that was pulled out and put back has another index: this object is then useless, open a new
         one."""
         for port, name in self._names.items():
-            if _index(name, port) not in self._ports:
+            if _index(name, port) != self._indices[port]:
                 raise OSError(errno.ENODEV, f"The network interface of the {port.value} side was exchanged.")
 
     def lost(self) -> bool:
@@ -168,6 +179,15 @@ class NetPort:
     def close(self) -> None:
         self._ring.close()
         self._socket.close()
+
+
+def _frames(block: bytes) -> Iterator[int]:
+    """Where each packet's tpacket3_hdr begins."""
+    words = memoryview(block).cast("I")
+    frame = words[BLOCK_FIRST // 4]
+    for _ in range(words[BLOCK_PACKETS // 4]):
+        yield frame
+        frame += words[frame // 4]
 
 
 def _index(name: str, port: Port) -> int:

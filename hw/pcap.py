@@ -12,6 +12,7 @@ from typing import BinaryIO
 import dpkt
 
 from firmware.policy.events import Packet, Port
+from firmware.ports import Burst
 
 ETHERNET = 1
 BLOCK_BYTES_MAX = 1 << 20
@@ -49,7 +50,7 @@ class CaptureFile:
             raise
         self.origin_utc_us = self._next[0] if self._next is not None else 0
 
-    def drain(self, packets_max: int) -> list[Packet]:
+    def drain(self, packets_max: int) -> Burst:
         """Everything before a damage is handed out before the damage is raised."""
         out: list[Packet] = []
         while self._next is not None and len(out) < packets_max:
@@ -58,7 +59,7 @@ class CaptureFile:
             self._advance()
         if not out and self._damage is not None:
             raise self._damage
-        return out
+        return Burst.of(out)
 
     def _advance(self) -> None:
         try:

@@ -160,8 +160,7 @@ class Call:
             return []
         out: list[VoipOutput] = []
         for track in (self.caller, self.agent):
-            track.keys.settle(now_mono_us)
-            out += self._keyed(track)
+            out += self._keyed(track, now_mono_us)
             out += self._seen_in_packets(track, now_mono_us)
         ready = now_mono_us - self.limits.reorder_wait_us
         if self.over_mono_us is not None:
@@ -176,9 +175,9 @@ class Call:
             self.kept = any(piece.payload is not None for piece in pieces)
         return list(pieces)
 
-    def _keyed(self, track: Track) -> list[VoipOutput]:
+    def _keyed(self, track: Track, now_mono_us: int) -> list[VoipOutput]:
         out: list[VoipOutput] = []
-        for keyed in track.keys.drain():
+        for keyed in track.keys.drain(now_mono_us):
             event: DigitHeard | OptOutKeyHeard
             event = DigitHeard(self.line, keyed.at_mono_us, keyed.end_mono_us, True, keyed.continued)
             if keyed.opt_out:
@@ -231,8 +230,7 @@ class Call:
         if self.axis is not None and self.caller is not None and self.agent is not None:
             samples = self.axis.sample_at(at_mono_us)
             for track in (self.caller, self.agent):
-                track.keys.settle(at_mono_us + MEDIA_MISSING_US)
-                out += self._keyed(track)
+                out += self._keyed(track, at_mono_us + MEDIA_MISSING_US)
                 out += self._seen_in_packets(track, at_mono_us)
             out += self._cut(samples)
             late = self.caller.late_packets + self.agent.late_packets

@@ -36,7 +36,7 @@ class Stray:
     call: int | None = None
 
     def take(self, data: bytes, offset: int, end: int, at_mono_us: int) -> None:
-        if end - offset < 12 or end > len(data):
+        if end - offset < HEADER.size:
             self.other += 1
             return
         first, kind, sequence, _, ssrc = HEADER.unpack_from(data, offset)

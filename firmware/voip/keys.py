@@ -71,12 +71,10 @@ class KeyWatch:
         press.end_mono_us = max(press.end_mono_us, press.onset_mono_us + max(duration, 1) * SAMPLE_US)
         self._report(press, ended=bool(flags & 0x80))
 
-    def settle(self, now_mono_us: int) -> None:
-        """A key whose last packets were lost is up after EVENT_IDLE_US."""
+    def drain(self, now_mono_us: int) -> list[Keyed]:
+        """What is to be told. A key whose last packets were lost is up after EVENT_IDLE_US."""
         if self._press is not None and now_mono_us - self._press.heard_mono_us > EVENT_IDLE_US:
             self._finish()
-
-    def drain(self) -> list[Keyed]:
         reports, self._reports = self._reports, []
         return reports
 

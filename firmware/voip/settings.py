@@ -42,7 +42,7 @@ class Limits:
     strays: int = 64
     """Media flows without a dialog under observation."""
     channel_packets: int = 512
-    """RTP packets of one channel that wait to be cut (at 20 ms: 10 s)."""
+    """RTP packets that one channel takes from one cut to the next (at 20 ms: 10 s)."""
     piece_samples: int = PORTION_BLOCKS * BLOCK_SAMPLES
     """As long as what leaves the look-back of two wires at a time."""
     reorder_wait_us: int = 1_000_000

@@ -5,7 +5,8 @@ makes no sense (a new SSRC, a jump, a drift of more than a second). So jitter mo
 and a sender that begins anew lands where it was heard.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter
 
 from firmware.units import SAMPLE_US
 from firmware.voip.keys import KeyWatch
@@ -49,8 +50,27 @@ SILENCE_SAMPLES_MAX = 8000 * 3600
 HALF_TIME = 0x80000000
 HALF_SEQUENCE = 0x8000
 
-Part = tuple[int, int, Coding, bytes | None]
-"""(first sample, samples, coding, bytes; None is silence on purpose)."""
+
+@dataclass(repr=False)
+class Part:
+    """A stretch of the axis that waits to be cut: packets that follow each other, or silence on purpose."""
+
+    first: int
+    end: int
+    coding: Coding
+    payloads: list[bytes] = field(default_factory=list)
+    """Of its packets, in order; none where it is silence."""
+
+    def cut(self, start: int, end: int) -> bytes:
+        """[start, end) of it, and what is before ``end`` is forgotten."""
+        if not self.payloads:
+            return self.coding.silence * (end - start)
+        unit = self.coding.unit_bytes
+        whole = b"".join(self.payloads)
+        data = whole[(start - self.first) * unit : (end - self.first) * unit]
+        self.payloads = [whole[(end - self.first) * unit :]]
+        self.first = end
+        return data
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,6 +106,10 @@ class Track:
         self._answered_mono_us = answered_mono_us
         self._packets_max = packets_max
         self._parts: list[Part] = []
+        self._open: Part | None = None
+        """The part that the next packet in sequence continues."""
+        self._packets = 0
+        """Taken since the last cut; what was left by it counts one a part."""
         self._ordered = True
         self._cut = 0
         self._ssrc = -1
@@ -125,7 +149,7 @@ class Track:
 
     def take(self, data: bytes, offset: int, end: int, at_mono_us: int) -> None:
         """A UDP payload ``data[offset:end]`` of this flow. Anything that is not RTP version 2 is not audio."""
-        if end - offset < 12 or end > len(data):
+        if end - offset < HEADER.size:
             return
         first, kind, sequence, stamp, ssrc = HEADER.unpack_from(data, offset)
         if first == 0x80:
@@ -158,10 +182,16 @@ class Track:
             if (sequence - self._sequence) & 0xFFFF >= HALF_SEQUENCE:
                 self._append(position, samples, coding, payload)
                 return
-        if len(self._parts) < self._packets_max:
-            self._parts.append((position, samples, coding, payload))
-        else:
+        part = self._open
+        if self._packets >= self._packets_max:
             self.late_packets += 1
+        elif part is not None and part.end == position and part.coding is coding and coding.unit_bytes == 1:
+            # Of L16 a payload may end within a sample.
+            part.payloads.append(payload)
+            part.end += samples
+            self._packets += 1
+        else:
+            self._open = self._put(position, samples, coding, payload)
         self._sequence = (sequence + 1) & 0xFFFF
         self._stamp = (stamp + samples * coding.clock) & 0xFFFFFFFF
         self._position = position + samples
@@ -172,9 +202,23 @@ class Track:
         """Out of order: late, redundant, or silence put in afterwards."""
         if position + samples <= self._cut:
             self.late_packets += payload is not None
-        elif len(self._parts) < self._packets_max:
-            self._parts.append((position, samples, coding, payload))
+        elif self._packets < self._packets_max:
+            self._put(position, samples, coding, payload)
             self._ordered = False
+
+    def _put(self, position: int, samples: int, coding: Coding, payload: bytes | None) -> Part:
+        payloads = [] if payload is None else [payload[: samples * coding.unit_bytes]]
+        part = Part(position, position + samples, coding, payloads)
+        self._parts.append(part)
+        self._packets += 1
+        return part
+
+    def _forget(self, end: int) -> None:
+        """Parts that lie before ``end``."""
+        self._parts = [part for part in self._parts if part.end > end]
+        self._packets = len(self._parts)
+        if not self._parts or self._parts[-1] is not self._open:
+            self._open = None
 
     def _arrival(self, at_mono_us: int) -> int:
         return (at_mono_us - self._answered_mono_us) // SAMPLE_US
@@ -192,6 +236,7 @@ class Track:
         self._position = self._start = max(position, self._cut)
         self._sequence = sequence
         self._stamp = stamp
+        self._open = None
         self._started = True
 
     def _place(self, sequence: int, stamp: int, samples: int, coding: Coding, at_mono_us: int) -> int | None:
@@ -229,10 +274,10 @@ class Track:
         shift = min(ahead, self._start - max(self._floor, self._cut))
         if shift <= 0:
             return 0
-        self._parts = [
-            (first - shift, samples, coding, data) if first >= self._start else (first, samples, coding, data)
-            for first, samples, coding, data in self._parts
-        ]
+        for part in self._parts:
+            if part.first >= self._start:
+                part.first -= shift
+                part.end -= shift
         self._start -= shift
         self._position -= shift
         return shift
@@ -298,8 +343,8 @@ class Track:
 
     def _append_redundant(self, position: int, coding: Coding, block: bytes) -> None:
         samples = len(block) // coding.unit_bytes
-        if position + samples > self._cut and len(self._parts) < self._packets_max:
-            self._parts.append((position, samples, coding, block))
+        if position + samples > self._cut and self._packets < self._packets_max:
+            self._put(position, samples, coding, block)
             self._ordered = False
 
     def _axis_mono_us(self, stamp: int, at_mono_us: int) -> int:
@@ -328,41 +373,29 @@ class Track:
         """Take [start, end) off the axis: what there is of it, in order, without overlap. ``start`` is where the
         last call ended."""
         self._cut = end
-        parts = self._parts
         if not self._ordered:
-            parts.sort(key=_first)
+            self._parts.sort(key=attrgetter("first"))
             self._ordered = True
-        count = len(parts)
-        index = 0
-        position = start
+        position = begin = start
         runs: list[Run] = []
         pieces: list[bytes] = []
-        begin = start
         coding: Coding | None = None
-        while index < count:
-            first, samples, part_coding, data = parts[index]
-            if first >= end:
+        for part in self._parts:
+            if part.first >= end:
                 break
-            index += 1
-            last = first + samples
-            if last <= position:
-                continue
-            if last > end:
-                index -= 1
-                last = end
-            if pieces and (first > position or part_coding is not coding):
-                runs.append(Run(begin, position, coding, b"".join(pieces)))  # type: ignore[arg-type]
-                pieces = []
-            if not pieces:
-                begin = max(first, position)
-                coding = part_coding
-            pieces.append(_slice(part_coding, data, max(first, position) - first, last - first, samples))
-            position = last
-            if last == end:
-                break
+            until = min(part.end, end)
+            if until > position:
+                if pieces and (part.first > position or part.coding is not coding):
+                    runs.append(Run(begin, position, coding, b"".join(pieces)))  # type: ignore[arg-type]
+                    pieces = []
+                first = max(part.first, position)
+                if not pieces:
+                    begin, coding = first, part.coding
+                pieces.append(part.cut(first, until))
+                position = until
         if pieces and coding is not None:
             runs.append(Run(begin, position, coding, b"".join(pieces)))
-        del parts[:index]
+        self._forget(end)
         quiet_end = min(end, self._quiet_end)
         if self._quiet is not None and position < quiet_end:
             runs.append(Run(position, quiet_end, self._quiet, self._quiet.silence * (quiet_end - position)))
@@ -371,17 +404,4 @@ class Track:
     def drop(self, end: int) -> None:
         """Take everything up to ``end`` off the axis unheard (hold)."""
         self._cut = max(self._cut, end)
-        self._parts = [part for part in self._parts if part[0] + part[1] > end]
-
-
-def _first(part: Part) -> int:
-    return part[0]
-
-
-def _slice(coding: Coding, data: bytes | None, start: int, end: int, samples: int) -> bytes:
-    if data is None:
-        return coding.silence * (end - start)
-    unit = coding.unit_bytes
-    if start == 0 and end == samples and len(data) == samples * unit:
-        return data
-    return data[start * unit : end * unit]
+        self._forget(end)

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Protocol
 
 from firmware.policy.events import Packet
-from firmware.ports import PacketSource
+from firmware.ports import Burst, PacketSource
 
 CHUNK = 1000
 
@@ -21,7 +21,7 @@ class PacedPackets:
         self._clock = clock
         self._ahead: deque[Packet] = deque()
 
-    def drain(self, packets_max: int) -> list[Packet]:
+    def drain(self, packets_max: int) -> Burst:
         now = self._clock.mono_us()
         due: list[Packet] = []
         while len(due) < packets_max:
@@ -30,7 +30,7 @@ class PacedPackets:
             if not self._ahead or self._ahead[0].at_mono_us > now:
                 break
             due.append(self._ahead.popleft())
-        return due
+        return Burst.of(due)
 
     def lost(self) -> bool:
         return False

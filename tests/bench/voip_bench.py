@@ -80,8 +80,8 @@ def listen(port: NetPort, trunk: Trunk, generator: "subprocess.Popen[str]", tall
         time.sleep(STEP_S)
         batch = port.drain(1 << 20)
         packets += len(batch)
-        tally.take(trunk.hear_all(batch))
-        if gone and not batch:
+        tally.take(trunk.hear(batch))
+        if gone and not len(batch):
             break
     after = resource.getrusage(resource.RUSAGE_SELF)
     return packets, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

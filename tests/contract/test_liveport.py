@@ -6,6 +6,7 @@ import errno
 import pytest
 
 from firmware.policy.events import Packet, Port
+from firmware.ports import Burst
 from hw.liveport import RETRY_US, LivePort
 from hw.sim.clock import SimClock
 
@@ -27,10 +28,10 @@ class Wires:
         self.count = 0
         return self
 
-    def drain(self, packets_max: int) -> list[Packet]:
+    def drain(self, packets_max: int) -> Burst:
         if not self.there:
             raise OSError(self.error, "gone")
-        return [Packet(Port.TRUNK, 0, b"")]
+        return Burst.of([Packet(Port.TRUNK, 0, b"")])
 
     def lost(self) -> bool:
         return False
@@ -48,14 +49,14 @@ class Wires:
 def test_an_adapter_that_is_pulled_out_is_told_and_tried_again_each_second() -> None:
     clock, wires = SimClock(0), Wires()
     port = LivePort(clock, wires.open)
-    assert port.drain(10)
+    assert len(port.drain(10))
     wires.there = False
-    assert port.drain(10) == []
+    assert not len(port.drain(10))
     assert port.lost()
     wires.there = True
-    assert port.drain(10) == [], "not before a second has passed"
+    assert not len(port.drain(10)), "not before a second has passed"
     clock.advance_ms(RETRY_US // 1000)
-    assert port.drain(10)
+    assert len(port.drain(10))
     assert not port.lost()
     assert (wires.opened, wires.closed) == (2, 1)
 
@@ -77,7 +78,7 @@ def test_a_recorder_starts_without_its_network_adapter_and_says_so() -> None:
     wires.there = False
     port = LivePort(clock, wires.open)
     assert port.lost()
-    assert port.drain(10) == []
+    assert not len(port.drain(10))
 
 
 def test_missing_rights_are_an_error_at_once_not_a_cable() -> None:

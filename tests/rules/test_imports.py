@@ -31,6 +31,7 @@ ALLOWED = {
     "firmware/voip": {
         "firmware.voip",
         "firmware.units",
+        "firmware.ports",
         "firmware.policy",
         "numpy",
         "dpkt",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from firmware.policy.events import Packet, Port
+from firmware.ports import Burst
 from firmware.voip.settings import Limits, OnTransfer
 from firmware.voip.trunk import Trunk
 from tests.voip.sink import Sink
@@ -48,7 +49,7 @@ def hear_all(packets: Iterator[Packet] | list[Packet], *, follow: bool = True) -
     sink, now = Sink(), 0
     for packet in packets:
         now = max(now, packet.at_mono_us)
-        outputs = trunk.hear(packet)
+        outputs = trunk.hear(Burst.of([packet]))
         assert CANARY not in repr((outputs, packet, trunk._board.calls, list(trunk._board.calls.values())))
         sink.take(outputs)
         assert_bounded(trunk)
@@ -71,4 +72,4 @@ def assert_bounded(trunk: Trunk) -> None:
     assert len(trunk._copies) <= 256
     for call in board.calls.values():
         for track in (call.caller, call.agent):
-            assert track is None or len(track._parts) <= LIMITS.channel_packets
+            assert track is None or len(track._parts) <= track._packets <= LIMITS.channel_packets

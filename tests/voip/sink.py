@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from firmware.policy.events import CallerIdHeard, DigitHeard, OptOutKeyHeard, Packet
 from firmware.policy.records import AudioCodec, Direction, GapReason
+from firmware.ports import Burst
 from firmware.voip.output import (
     CallAnswered,
     CallEnded,
@@ -148,8 +149,7 @@ class Sink:
 def run(settings: TrunkSettings, packets: list[Packet], *, linger_us: int = 1_000_000) -> Sink:
     """All packets through a trunk, then its end ``linger_us`` after the last one."""
     trunk, sink = Trunk(settings), Sink()
-    for packet in packets:
-        sink.take(trunk.hear(packet))
+    sink.take(trunk.hear(Burst.of(packets)))
     end = max((packet.at_mono_us for packet in packets), default=0)
     for step in range(100_000, linger_us + 1, 100_000):
         sink.take(trunk.tick(end + step))

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from firmware.policy.events import Packet, Port
+from firmware.ports import Burst
 from firmware.voip.link import LinkReader, Segment
 from firmware.voip.output import Encrypted
 from firmware.voip.stream import StreamReader
@@ -76,7 +77,7 @@ def test_media_of_a_known_flow_is_not_read_layer_by_layer(
     call.establish()
     caller = Voice(call, Port.TRUNK, 1, ssrc=1)
     trunk = Trunk(settings())
-    trunk.hear_all(wire.packets)
+    trunk.hear(Burst.of(wire.packets))
     wire.packets.clear()
     talk(wire, 1000, caller)
     frames: list[bytes] = []
@@ -87,7 +88,7 @@ def test_media_of_a_known_flow_is_not_read_layer_by_layer(
         return read(data, at_mono_us)
 
     monkeypatch.setattr(trunk._link, "read", counted)
-    trunk.hear_all(wire.packets)
+    trunk.hear(Burst.of(wire.packets))
     assert len(frames) == 1
 
 

@@ -407,6 +407,20 @@ def test_a_packet_that_comes_seconds_late_takes_nothing_else_with_it() -> None:
     assert result.end.late_packets == 1
 
 
+def test_packets_that_come_again_do_not_pile_up_until_nothing_more_is_taken() -> None:
+    wire, call, caller, agent = established()
+    for _ in range(400):
+        again = caller.frame()
+        caller.put(again)
+        talk(wire, 40, caller, agent)
+        caller.put(again)
+        agent.send()
+        wire.wait(20)
+    result = kept(wire, call, limits=Limits(channel_packets=200))
+    assert result.audio(0) == bytes(caller.sent)
+    assert result.audio(1) == bytes(agent.sent)
+
+
 def test_a_sender_whose_clock_is_off_is_followed_for_an_hour() -> None:
     """300 ppm, six times what RFC 3551 expects: positions stay within a second of the arrival, nearly all is kept."""
     wire, call, caller, _ = established()
