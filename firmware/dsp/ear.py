@@ -252,7 +252,7 @@ class Ear:
     def _call(self, call: CallHeard) -> Event:
         axis = self._axes[call.line]
         if call.end_sample is None:
-            return OffHook(call.line, axis.mono_us(call.onset_sample))
+            return OffHook(call.line, axis.mono_us(call.onset_sample), outbound_heard=not call.inbound)
         return OnHook(call.line, axis.mono_us(call.end_sample))
 
     def _tone(self, found: ToneFound | ToneGone) -> Event:

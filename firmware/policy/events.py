@@ -64,6 +64,9 @@ class RingBurst(Event):
 class OffHook(Event):
     line: int
     at_mono_us: int
+    outbound_heard: bool = False
+    """By sound alone: dial tone or ringing tone was heard in the receiver before anybody spoke. Where the loop is
+    sensed the tones come as events of their own, after this one."""
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,20 @@ __all__ = [
 DIAL_TONE_CERTAIN_US = 2 * US_PER_S
 """A dial tone in mid-call is believed after 2 s: speech gives up to one false tone an hour, none of this length."""
 
+EARLY_DIAL_TONE_US = 5 * US_PER_S
+"""Rule 3 where no notice of ours stands between the answer and the sound: a dial tone so soon after the off-hook is
+the exchange's, which offers it within a second or two of a seizure (judgement; speech gives up to one false tone an
+hour)."""
+
 CALL_WAITING_REACH_US = 15 * US_PER_S
 """line.md 1: a flash at most 15 s after a call-waiting tone is a swap."""
 
 HEARD_LATE_US = 4 * US_PER_S
 """Without sense inputs an answer is known 3.5 s after it happened (dsp/audio_line): the latch waits for it."""
+
+DIAL_TONES = (ev.Tone.DIAL, ev.Tone.SPECIAL_DIAL)
+
+CALL_WAITING_TONES = (ev.Tone.CALL_WAITING, ev.Tone.DT_AS)
 
 END_TONES = (ev.Tone.BUSY, ev.Tone.CONGESTION, ev.Tone.NU, ev.Tone.DIAL)
 
@@ -126,7 +135,7 @@ class Line(KeyedLine):
         call = self._the_call()
         call.direction = Direction.INBOUND
         self._begin_inbound(call, event.at_mono_us)
-        return ()
+        return self._missed(event.at_mono_us) if event.outbound_heard else ()
 
     def _begin_inbound(self, call: Call, at_mono_us: int) -> None:
         call.answered_mono_us = at_mono_us
@@ -143,6 +152,8 @@ class Line(KeyedLine):
         during_id = self._heard_id is not None and event.at_mono_us - self._heard_id.at_mono_us < US_PER_S
         rule = "rule6_off_hook_during_caller_id" if during_id else "rule4_off_hook_without_ring"
         self._unexplained(rule, event.at_mono_us)
+        if event.outbound_heard:
+            self._is_outbound("rule2_dial_tone_after_off_hook", event.at_mono_us)
         return ()
 
     def _off_hook_at_boot(self, event: ev.OffHookAtBoot) -> Iterable[Act]:
@@ -159,7 +170,7 @@ class Line(KeyedLine):
     # --------------------------------------------------------------------------------------------- outbound
 
     def _dial_tone_unexplained(self, event: ev.ToneHeard) -> Iterable[Act]:
-        if event.tone in (ev.Tone.DIAL, ev.Tone.SPECIAL_DIAL):
+        if event.tone in DIAL_TONES:
             self._is_outbound("rule2_dial_tone_after_off_hook", event.onset_mono_us)
         return ()
 
@@ -174,15 +185,20 @@ class Line(KeyedLine):
         if call.direction is Direction.UNKNOWN and not self._interrupted_by_boot:
             call.direction, call.rule = Direction.OUTBOUND, rule
 
-    def _dial_tone_after_answer(self, event: ev.ToneHeard) -> Iterable[Act]:
+    def _tone_after_answer(self, event: ev.ToneHeard) -> Iterable[Act]:
+        if event.tone in CALL_WAITING_TONES:
+            self._call_waits(event)
+        elif event.tone in DIAL_TONES and not self._the_call().notice_played_ms:
+            return self._missed(event.onset_mono_us)
+        return ()
+
+    def _missed(self, dial_tone_mono_us: int) -> Iterable[Act]:
         """Rule 3: the caller had gone before the answer; what follows is an outbound call."""
         call = self._the_call()
-        if event.tone in (ev.Tone.DIAL, ev.Tone.SPECIAL_DIAL) and not call.notice_played_ms:
-            call.saw("dial_tone", event.onset_mono_us)
-            call.direction, call.rule = Direction.OUTBOUND, "rule3_dial_tone_after_ring"
-            self.phase = Phase.UNEXPLAINED
-            return (StopNotice(self.line),)
-        return ()
+        call.saw("dial_tone", dial_tone_mono_us)
+        call.direction, call.rule = Direction.OUTBOUND, "rule3_dial_tone_after_ring"
+        self.phase = Phase.UNEXPLAINED
+        return (StopNotice(self.line),)
 
     # ----------------------------------------------------------------------------------------------- notice
 
@@ -288,13 +304,38 @@ class Line(KeyedLine):
     # --------------------------------------------------------------------------------------- tones in a call
 
     def _tone_in_call(self, event: ev.ToneHeard) -> Iterable[Act]:
-        if event.tone in (ev.Tone.CALL_WAITING, ev.Tone.DT_AS):
-            self._waiting_mono_us = event.at_mono_us
+        if event.tone in CALL_WAITING_TONES:
+            self._call_waits(event)
+        elif event.tone in DIAL_TONES and self._nobody_answered(event):
+            return self._dial_tone_instead(event)
         elif event.tone in END_TONES and not self.settings.sense:
             self._the_call().saw(event.tone, event.onset_mono_us)
             self._end_all(event.onset_mono_us, Ended.TONE)
         elif event.tone is ev.Tone.DIAL:
             self._dial_since_mono_us = event.onset_mono_us
+        return ()
+
+    def _call_waits(self, tone: ev.ToneHeard) -> None:
+        """Without loop sense nobody can tell whether the agent takes the second call, which has heard no notice: the
+        reading that records less."""
+        self._waiting_mono_us = tone.at_mono_us
+        if not self.settings.sense:
+            self._the_call().saw("call_waiting_tone", tone.onset_mono_us)
+            self._the_call().silence(GapReason.ON_HOLD, tone.onset_mono_us)
+
+    def _nobody_answered(self, tone: ev.ToneHeard) -> bool:
+        """The telephone system's notice is taken on trust, so the call was permitted before a dial tone could tell."""
+        answered = self._the_call().answered_mono_us
+        trusted = self._the_call().notice_source == "upstream_claimed"
+        return trusted and answered is not None and tone.onset_mono_us - answered <= EARLY_DIAL_TONE_US
+
+    def _dial_tone_instead(self, event: ev.ToneHeard) -> Iterable[Act]:
+        """Rule 3. All of it still waits in the look-back; where that is short, what was kept ends at the tone."""
+        answered = self._the_call().answered_mono_us
+        assert answered is not None
+        if event.at_mono_us - answered < self.settings.look_back_us:
+            return self._missed(event.onset_mono_us)
+        self._dial_tone_in_call(event.onset_mono_us)
         return ()
 
     def _tone_ended(self, event: ev.ToneEnded) -> Iterable[Act]:
@@ -373,7 +414,7 @@ TABLE: dict[tuple[Phase, type[ev.Event]], Handler] = {
     (Phase.RINGING, ev.CallerIdHeard): Line._caller_id,
     (Phase.RINGING, ev.OffHook): Line._answer,
     (Phase.ANSWERED, ev.CallerIdHeard): Line._caller_id,
-    (Phase.ANSWERED, ev.ToneHeard): Line._dial_tone_after_answer,
+    (Phase.ANSWERED, ev.ToneHeard): Line._tone_after_answer,
     (Phase.ANSWERED, ev.NoticeFinished): Line._notice_finished,
     (Phase.ANSWERED, ev.NoticeFailed): Line._notice_failed,
     (Phase.ANSWERED, ev.NoticeMatched): Line._notice_matched,

@@ -240,11 +240,70 @@ def test_without_loop_sense_an_end_tone_ends_the_call_where_it_began(which: ev.T
     assert subject.phase is Phase.IDLE
 
 
+def test_without_loop_sense_an_outbound_call_is_outbound_and_no_unknown_one() -> None:
+    subject = line(sense=False)
+    tell(subject, ev.OffHook(0, s(3), outbound_heard=True), on(60))
+    (call,) = subject.calls
+    assert (call.direction, call.rule) == (Direction.OUTBOUND, "rule2_dial_tone_after_off_hook")
+
+
+@pytest.mark.parametrize("suffices", [True, False])
+def test_without_loop_sense_a_missed_call_and_then_an_outbound_one_is_not_recorded(suffices: bool) -> None:
+    subject = line(sense=False, notice_source=NoticeSource.UPSTREAM, upstream_claim_suffices=suffices)
+    tell(subject, ring(1), ev.OffHook(0, s(3), outbound_heard=True), on(60))
+    (call,) = subject.calls
+    assert (call.direction, call.rule) == (Direction.OUTBOUND, "rule3_dial_tone_after_ring")
+    assert judge(call.view(), [], False, s(10), 800) == []
+
+
+@pytest.mark.parametrize("which", [ev.Tone.CALL_WAITING, ev.Tone.DT_AS])
+@pytest.mark.parametrize("during_notice", [True, False])
+def test_without_loop_sense_nobody_is_kept_who_may_be_a_second_caller(which: ev.Tone, during_notice: bool) -> None:
+    subject = line(sense=False)
+    if during_notice:
+        tell(subject, ring(1), off(3), tone(5, which), notice(6))
+    else:
+        tell(subject, ring(1), off(3), notice(6), tone(20, which))
+    (call,) = subject.calls
+    kept = judge(call.view(), subject.silences(), False, s(30), 800)
+    assert [span.reason for span in kept] == [GapReason.ON_HOLD]
+    before = judge(call.view(), subject.silences(), False, s(10), 800)
+    assert [span.reason for span in before] == [GapReason.ON_HOLD if during_notice else None]
+
+
 def test_an_upstream_claim_alone_keeps_the_call_only_where_the_site_says_so() -> None:
     for suffices in (True, False):
         subject = line(notice_source=NoticeSource.UPSTREAM, upstream_claim_suffices=suffices)
         tell(subject, ring(1), off(3))
         assert (subject.calls[0].permitted_from_mono_us == s(3)) is suffices
+
+
+@pytest.mark.parametrize("sense", [True, False])
+@pytest.mark.parametrize("which", [ev.Tone.DIAL, ev.Tone.SPECIAL_DIAL])
+def test_a_missed_call_and_then_an_outbound_one_is_not_recorded_on_an_upstream_claim(
+    which: ev.Tone, sense: bool
+) -> None:
+    subject = line(sense=sense, notice_source=NoticeSource.UPSTREAM, upstream_claim_suffices=True)
+    tell(subject, ring(1), off(3), tone(4, which), ev.ToneEnded(0, s(4.4), which), digit(5), digit(6), on(60))
+    (call,) = subject.calls
+    assert (call.direction, call.rule) == (Direction.OUTBOUND, "rule3_dial_tone_after_ring")
+    assert judge(call.view(), [], False, s(10), 800) == []
+
+
+def test_where_the_look_back_is_short_what_was_kept_of_a_missed_call_ends_at_the_dial_tone() -> None:
+    subject = line(notice_source=NoticeSource.UPSTREAM, upstream_claim_suffices=True, look_back_us=s(2))
+    tell(subject, ring(1), off(3), tone(7), ev.ToneEnded(0, s(7.4), ev.Tone.DIAL), digit(9), on(60))
+    first, after = subject.calls
+    assert first.ended_mono_us == s(6.4)
+    assert after.direction is Direction.OUTBOUND
+
+
+def test_a_moment_of_dial_tone_late_in_a_claimed_call_ends_nothing() -> None:
+    subject = line(notice_source=NoticeSource.UPSTREAM, upstream_claim_suffices=True)
+    tell(subject, ring(1), off(3), tone(30), ev.ToneEnded(0, s(30.5), ev.Tone.DIAL))
+    subject.pass_time(s(40))
+    assert subject.calls[0].ended_mono_us is None
+    assert subject.calls[0].direction is Direction.INBOUND
 
 
 def test_an_upstream_notice_that_was_heard_permits_from_its_end() -> None:
