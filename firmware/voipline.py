@@ -79,7 +79,11 @@ class VoipLine(KeyedLine):
             call.silence(GapReason.FAULT, piece.at_mono_us, piece.at_mono_us + piece.samples * SAMPLE_US)
 
     def ended(self, call: Call, told: vo.CallEnded) -> list[Act]:
-        call.direction, call.rule, call.samples = told.direction, told.rule.value, told.samples
+        call.direction, call.rule = told.direction, told.rule.value
+        call.samples = told.samples
+        if call.answered_mono_us is not None:
+            # Where no BYE was seen the axis went on in gaps until it was noticed; the call ended with its last sound.
+            call.samples = min(told.samples, max(0, told.at_mono_us - call.answered_mono_us) // SAMPLE_US)
         if told.outcome in OUTCOMES_OF_THE_TRUNK:
             call.not_recordable = told.outcome
         call.end(told.at_mono_us, told.ended or Ended.ON_HOOK)

@@ -1,6 +1,8 @@
 """A captured VoIP call from the file to the exported sound: the same gate, the same vault, the same desk."""
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def call(wire: Wire, milliseconds: int = 4000) -> tuple[Voice, Voice]:
     return caller, agent
 
 
-def export(kit: Kit, capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+def export(kit: Kit, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     stick = kit.new_stick()
     _visit(kit, stick)
     kit.take_in(stick)
@@ -114,6 +116,33 @@ def test_without_the_notice_heard_a_claim_alone_does_not_suffice(
     call(wire)
     replay(kit, wire)
     assert [row["outcome"] for row in kit.ledger(capsys)] == ["notice_not_completed"]
+
+
+def test_a_call_whose_goodbye_was_lost_ends_with_its_last_sound_in_the_ledger_and_at_the_desk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = kit_for(tmp_path)
+    wire = Wire()
+    dialogue = Dialogue(wire)
+    dialogue.establish()
+    caller, agent = Voice(dialogue, Port.TRUNK, 1, ssrc=1), Voice(dialogue, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 3000, caller, agent)
+    dialogue.reinvite(5, flow="sendonly", by_called=True)
+    talk(wire, 2000, caller)
+    dialogue.reinvite(6, by_called=True)
+    talk(wire, 3000, caller, agent)
+    wire.wait(90_000)
+    wire.datagram(Port.TRUNK, 9999, 9999, b"time passes")
+    replay(kit, wire)
+    [row] = kit.ledger(capsys)
+    [found] = export(kit, capsys)
+    lasted = datetime.fromisoformat(row["ended_utc"]) - datetime.fromisoformat(row["started_utc"])
+    assert found["duration_s"] == pytest.approx(lasted.total_seconds(), abs=0.1)
+    assert found["duration_s"] == pytest.approx(8.0, abs=0.2)
+    assert len(kit.wav(str(found["id"]))) == round(found["duration_s"] * 8000)
+    holds = [gap for gap in found["gaps"] if gap["reason"] == "on_hold"]
+    assert [(round(gap["start_s"]), round(gap["end_s"])) for gap in holds] == [(3, 5)]
+    assert all(gap["end_s"] <= found["duration_s"] for gap in found["gaps"])
 
 
 def test_an_outbound_call_has_its_row_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
