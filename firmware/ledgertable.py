@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 
 from firmware.policy.records import LedgerRow
 
-HEAD = ("seq", "line", "outcome", "direction", "rule", "started", "ended")
+HEAD = ("seq", "line", "outcome", "direction", "rule", "started", "ended", "keep")
 
 
 def rows(ledger: Iterable[tuple[int, LedgerRow]], line_names: Sequence[str]) -> list[dict[str, Any]]:
-    """``seq`` is the row's number in the audit log; times are ISO 8601 UTC."""
+    """``seq`` is the row's number in the audit log; times are ISO 8601 UTC; ``keep``: what became of the KEEP key, None
+    where nobody pressed it."""
     return [
         {
             "seq": seq,
@@ -23,6 +24,7 @@ def rows(ledger: Iterable[tuple[int, LedgerRow]], line_names: Sequence[str]) -> 
             "started_utc": utc_text(row.started_utc_ms),
             "ended_utc": utc_text(row.ended_utc_ms),
             "sense": row.sense,
+            "keep": None if row.keep is None else row.keep.value,
         }
         for seq, row in ledger
     ]
@@ -40,13 +42,15 @@ def table(found: Sequence[dict[str, Any]], zone: str = "Europe/London") -> str:
             row["rule"],
             f"{_local(row['started_utc'], local):%Y-%m-%d %H:%M:%S}",
             f"{_local(row['ended_utc'], local):%H:%M:%S}",
+            row["keep"] or "",
         )
         for row in found
     ]
-    widths = [max(len(str(line[i])) for line in [HEAD, *cells]) for i in range(len(HEAD))]
+    head = HEAD if any(cell[-1] for cell in cells) else HEAD[:-1]
+    widths = [max(len(str(line[i])) for line in [head, *cells]) for i in range(len(head))]
     lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [HEAD, *cells]
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)).rstrip()
+        for line in [head, *cells]
     ]
     lines.insert(1, "-" * max(len(line) for line in lines))
     return "\n".join(lines) if cells else "No calls yet."

@@ -64,6 +64,17 @@ class AudioCodec(IntEnum):
     G722 = 4
 
 
+class Keep(StrEnum):
+    """What became of KEEP, where it was pressed for a call."""
+
+    HELD = "held"
+    REFUSED = "refused"
+    OVERRULED = "overruled"
+    """OPT-OUT beats it."""
+    RELEASED = "released"
+    LAPSED = "lapsed"
+
+
 @dataclass(frozen=True)
 class LedgerRow:
     """One call event. No number and no identity, ever: it is kept for twelve months in clear."""
@@ -81,6 +92,8 @@ class LedgerRow:
     """The vault's id of the recording, where one was kept."""
     ended: Ended | None = None
     """How it ended, where it was kept."""
+    keep: Keep | None = None
+    """Told by the log, not written with the row: it may change for months."""
 
 
 @dataclass(frozen=True)

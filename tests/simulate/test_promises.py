@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from firmware.__main__ import main as firmware
 from tests.simulate.kit import Kit, Tape, at, contains, noise
 
 ANSWER_S = 6.5
@@ -127,6 +128,22 @@ def test_opt_out_after_a_power_cut_destroys_the_part_before_it(kit: Kit, capsys:
     assert [row["outcome"] for row in kit.ledger(capsys)] == ["opted_out", "unknown_direction"]
     kit.take_in(stick)
     assert kit.calls(capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("keep_at", "opt_out_at", "keep"), [(30.0, 40.0, "overruled"), (40.0, 30.0, "refused"), (30.0, None, "held")]
+)
+def test_the_ledger_shows_keep_beside_opt_out_whichever_was_pressed_first(
+    kit: Kit, capsys: pytest.CaptureFixture[str], keep_at: float, opt_out_at: float | None, keep: str
+) -> None:
+    tape = one_call(kit, 70.0).press(keep_at, "keep")
+    if opt_out_at is not None:
+        tape.press(opt_out_at, "opt_out", for_s=1.2)
+    kit.simulate(tape)
+    [row] = kit.ledger(capsys)
+    assert (row["outcome"], row["keep"]) == ("recorded" if opt_out_at is None else "opted_out", keep)
+    assert firmware(["ledger", "--state", str(kit.state)]) == 0
+    assert keep in capsys.readouterr().out
 
 
 def test_a_full_card_loses_nothing_that_was_kept(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
