@@ -20,7 +20,8 @@ from tests.longrun.years import Life, live_years
 
 STATES_PER_PORTION = 50_000
 YEARS_PER_PORTION = 10.0
-ONE_DAY = 1 / 400
+ROUNDING_YEARS = 1e-5
+"""What is left by adding up days, which are lived whole."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     progress = Progress(asked.progress, asked.seed)
     while (total := progress.total()).states < asked.states and not total.violations:
         _explore(progress, min(asked.states - total.states, STATES_PER_PORTION))
-    while (total := progress.total()).years < asked.years - ONE_DAY and not total.violations:
+    while (total := progress.total()).years < asked.years - ROUNDING_YEARS and not total.violations:
         _live(progress, min(asked.years - total.years, YEARS_PER_PORTION))
     print(f"states={total.states} years={total.years:.6g} violations={total.violations} seed={asked.seed}")
     return 1 if total.violations else 0

@@ -17,6 +17,7 @@ from tests.longrun.memo import Memo
 from tests.longrun.mutants import MUTANTS, Mutant, edited
 from tests.longrun.workloads import opt_outs
 from tests.longrun.world import World
+from tests.longrun.years import live_years
 
 STORY = st.lists(
     st.tuples(st.sampled_from(["write", "durable", "sync"]), st.integers(0, 3000), st.binary(min_size=1, max_size=900)),
@@ -133,3 +134,8 @@ def test_a_mutant_can_still_be_made(mutant: Mutant) -> None:
         assert found.origin is not None
         source = Path(found.origin).read_text(encoding="utf-8")
         compile(edited(source, [edit for edit in mutant.edits if edit.module == module]), found.origin, "exec")
+
+
+def test_no_day_less_is_lived_than_was_asked_for() -> None:
+    asked = 1.2 / 365
+    assert live_years(asked, 3).years >= asked

@@ -7,6 +7,7 @@ life, replayed exactly.
 """
 
 import errno
+import math
 import random
 import time
 import traceback
@@ -23,6 +24,7 @@ from tests.longrun.stories import step
 from tests.longrun.world import World
 
 HOUR_MS = 3_600_000
+ROUNDING_DAYS = 1e-3
 STEPS_PER_DAY = 6
 FAULT_SHARE = 0.04
 """Of the operations, how many meet a fault."""
@@ -53,7 +55,7 @@ def live_years(years: float, seed: int, stop_at_violation: bool = True) -> Life:
     started = time.process_time()
     number = 0
     with quietly():
-        wanted = round(years * 365)
+        wanted = max(1, math.ceil(years * 365 - ROUNDING_DAYS))
         while life.days < wanted and not (life.violations and stop_at_violation):
             days = min(LIFE_DAYS, wanted - life.days)
             live(f"{seed}/{number}", days, life)
