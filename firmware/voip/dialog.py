@@ -86,6 +86,16 @@ class _Offer:
     session: Session
     method: str
     cseq: int
+    in_response: bool
+
+    def is_answered_by(self, message: SipMessage, side: Port) -> bool:
+        """An answer stands in the response to the request that made the offer; an offer in a response is answered in
+        its ACK or PRACK (RFC 3261 13.2.1, RFC 3262 5, RFC 3311 5.1)."""
+        if side is self.side:
+            return False
+        if self.in_response:
+            return message.method == "PRACK" or (message.method == "ACK" and message.cseq == self.cseq)
+        return not message.is_request and (message.method, message.cseq) == (self.method, self.cseq)
 
 
 class Dialog:
@@ -103,7 +113,9 @@ class Dialog:
         self.invite_cseq = invite.cseq
         self._first_offer: _Offer | None = None
         self._pending: _Offer | None = None
-        self._finished: dict[tuple[Port, str], int] = {}
+        self._finished: dict[tuple[str, Port, str], int] = {}
+        """Of a leg, the side that asked and the method: the highest CSeq that has its final answer. Each leg is a
+        dialog of its own, with a count for either side (RFC 3261 12.1)."""
 
     # ----------------------------------------------------------------------------------------------- what is so now
 
@@ -151,7 +163,7 @@ class Dialog:
             return self._bye(message)
         if method == "CANCEL":
             return [Step.CANCELLED] if self.phase is Phase.PROCEEDING and side is self.initiator else []
-        if message.cseq <= self._finished.get((side, method), -1):
+        if self._is_finished(message, side):
             return []
         if method in ("INVITE", "UPDATE", "PRACK"):
             return self._sdp(message, side)
@@ -161,7 +173,7 @@ class Dialog:
             return self._notify(message)
         if method == "INFO":
             kind = message.first("content-type").split(";")[0].strip().lower()
-            self._finished[side, method] = message.cseq
+            self._finish(message, side)
             return [Step.KEYED] if kind in ("application/dtmf-relay", "application/dtmf") else []
         return []
 
@@ -178,7 +190,7 @@ class Dialog:
         session = _session(message)
         if session is None:
             return []
-        self._first_offer = self._pending = _Offer(side, session, "INVITE", message.cseq)
+        self._first_offer = self._pending = _Offer(side, session, "INVITE", message.cseq, False)
         return [Step.MEDIA]
 
     def _ack(self, message: SipMessage, side: Port) -> list[Step]:
@@ -217,10 +229,12 @@ class Dialog:
         if method not in ("INVITE", "UPDATE", "PRACK") or message.status < 200:
             return []
         asked = Port.INSIDE if side is Port.TRUNK else Port.TRUNK
+        if self._is_finished(message, asked):
+            return []
+        self._finish(message, asked)
         if message.status >= 300:
             return self._offer_refused(message, asked)
         steps = self._sdp(message, side)
-        self._finished[asked, method] = max(message.cseq, self._finished.get((asked, method), -1))
         if method in ("INVITE", "UPDATE"):
             steps.append(Step.REFRESHED)
         return steps
@@ -268,11 +282,11 @@ class Dialog:
         pending = self._pending
         if not message.is_request and message.method == "INVITE" and message.cseq == self.invite_cseq:
             pending = self._first_offer or pending
-        if pending is not None and pending.side is not side:
+        if pending is not None and pending.is_answered_by(message, side):
             return self._answer(pending, session, side, tag, final=message.is_request or message.status >= 200)
         if message.is_request and message.method == "ACK":
             return []
-        offer = _Offer(side, session, message.method, message.cseq)
+        offer = _Offer(side, session, message.method, message.cseq, not message.is_request)
         changed = self._pending is None or self._pending.session != session
         self._pending = offer
         return [Step.MEDIA] if changed else []
@@ -293,7 +307,6 @@ class Dialog:
         return [Step.MEDIA]
 
     def _offer_refused(self, message: SipMessage, asked: Port) -> list[Step]:
-        self._finished[asked, message.method] = max(message.cseq, self._finished.get((asked, message.method), -1))
         pending = self._pending
         if pending is None or pending.side is not asked or pending.cseq != message.cseq:
             return []
@@ -330,6 +343,19 @@ class Dialog:
         return []
 
     # -------------------------------------------------------------------------------------------------------- helpers
+
+    def _is_finished(self, message: SipMessage, asked: Port) -> bool:
+        """A repetition of a request that has its final answer, or of that answer (RFC 3261 13.3.1.4: a 2xx is sent
+        again until its ACK comes): it says nothing new, whatever came since. A side counts its requests up
+        (RFC 3261 12.2.1.1)."""
+        return message.cseq <= self._finished.get(self._count_of(message, asked), -1)
+
+    def _finish(self, message: SipMessage, asked: Port) -> None:
+        self._finished[self._count_of(message, asked)] = message.cseq
+
+    def _count_of(self, message: SipMessage, asked: Port) -> tuple[str, Port, str]:
+        tag = self._remote_tag(message)
+        return (tag if tag in self.legs else "", asked, message.method)
 
     def _remote_tag(self, message: SipMessage) -> str:
         """The tag of the side that was called, whichever way this message goes."""

@@ -91,6 +91,53 @@ def test_a_late_retransmission_of_the_hold_does_not_hold_again() -> None:
     assert kept.audio(0).endswith(bytes(caller.sent[-3200:]))
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("by_agent", [True, False])
+def test_a_call_whose_hold_was_answered_twice_is_never_stuck_on_hold(by_agent: bool, method: str) -> None:
+    """The 200 is sent again because its ACK was lost or late: at once, and once more in the middle of the resume."""
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    call.reinvite(5, flow="sendonly", by_called=by_agent, method=method)
+    answer = next(packet for packet in reversed(wire.packets) if b"SIP/2.0 200" in packet.data)
+    wire.packets.append(answer._replace(at_mono_us=wire.now_us))
+    talk(wire, 400, caller, agent)
+    before_resume = len(wire.packets)
+    call.reinvite(6, by_called=by_agent, method=method)
+    wire.packets.insert(before_resume + 1, answer._replace(at_mono_us=wire.now_us))
+    spoken = len(caller.sent)
+    talk(wire, 1000, caller, agent)
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert len([told for told in kept.told if isinstance(told, HoldEnded)]) == 1
+    assert kept.audio(0).endswith(bytes(caller.sent[spoken:]))
+    assert kept.audio(1).endswith(bytes(agent.sent[spoken:]))
+
+
+def test_an_old_ack_in_the_middle_of_a_hold_never_sticks_the_call_on_hold() -> None:
+    """The agent resumes by an INVITE without an offer; its ACK, which holds the answer, comes again while the other
+    side asks for a hold of its own."""
+    wire, call, caller, agent = established()
+    call.reinvite(5, flow="sendonly", by_called=True)
+    wire.sip(Port.INSIDE, call.request("INVITE", cseq=6, by_called=True))
+    wire.sip(Port.TRUNK, call.response(200, "OK", call.offer(), cseq=6, by_called=True))
+    ack = call.request("ACK", call.answer(), cseq=6, by_called=True)
+    wire.sip(Port.INSIDE, ack)
+    talk(wire, 400, caller, agent)
+    wire.sip(Port.TRUNK, call.request("INVITE", call.offer(flow="sendonly"), cseq=7))
+    wire.sip(Port.INSIDE, ack)
+    wire.sip(Port.INSIDE, call.response(200, "OK", call.answer(flow="recvonly"), cseq=7))
+    wire.sip(Port.TRUNK, call.request("ACK", cseq=7))
+    talk(wire, 400, Voice(call, Port.TRUNK, 9, ssrc=1))
+    call.reinvite(8)
+    spoken = len(caller.sent)
+    talk(wire, 400, caller, agent)
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert kept.audio(0) == bytes(caller.sent)
+    assert kept.audio(1).endswith(bytes(agent.sent[spoken:]))
+    assert len(holds(kept)) == 2
+
+
 def test_a_session_refresh_changes_nothing() -> None:
     wire, call, caller, agent = established()
     for cseq in range(2, 8):
