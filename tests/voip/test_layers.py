@@ -8,6 +8,7 @@ import pytest
 
 from firmware.policy.events import Packet, Port
 from firmware.ports import Burst
+from firmware.voip.datagrams import plain_datagrams
 from firmware.voip.link import LinkReader, Segment
 from firmware.voip.output import Encrypted
 from firmware.voip.stream import StreamReader
@@ -90,6 +91,38 @@ def test_media_of_a_known_flow_is_not_read_layer_by_layer(
     monkeypatch.setattr(trunk._link, "read", counted)
     trunk.hear(Burst.of(wire.packets))
     assert len(frames) == 1
+
+
+def found(packets: list[Packet]) -> list[tuple[bytes, bytes]]:
+    """(flow, payload) of each packet, by the reading of a whole burst."""
+    burst = Burst.of(packets)
+    return [(flow, burst.data[start:end]) for flow, start, end in plain_datagrams(burst)]
+
+
+def test_a_packet_is_found_its_way_alike_alone_and_among_others() -> None:
+    """Every length of every kind of frame, in one burst: what is cut short must not be read on into its neighbour."""
+    whole = [*WANTED, *UNWANTED, udp_frame(SBC, 1, PBX, 2, bytes(64), vlan=3)]
+    frames = [frame[:length] for frame in whole for length in range(min(len(frame), 90) + 1)]
+    random.Random(5).shuffle(frames)
+    packets = [Packet(Port.TRUNK, 0, frame) for frame in frames]
+    assert found(packets) == [way for packet in packets for way in found([packet])]
+
+
+def test_a_flow_is_its_addresses_and_ports_and_nothing_else_of_its_packets() -> None:
+    hosts = [(SBC, PBX), (PBX, SBC), (SBC6, PBX6), (PBX6, SBC6)]
+    ways = [
+        (one, sport, other, dport)
+        for one, other in hosts
+        for sport, dport in [(4000, 5000), (4000, 5001), (5000, 4000)]
+    ]
+    sent = [(way, bytes([size]) * size, vlan) for way in ways for size in (0, 1, 200) for vlan in (None, 7)]
+    packets = [Packet(Port.TRUNK, 0, udp_frame(*way, payload, vlan)) for way, payload, vlan in sent]
+    flows: dict[bytes, set[object]] = {}
+    for (flow, payload), (way, bytes_sent, _) in zip(found(packets), sent, strict=True):
+        assert payload == bytes_sent
+        flows.setdefault(flow, set()).add(way)
+    assert len(flows) == len(ways)
+    assert all(len(ways_of_flow) == 1 for ways_of_flow in flows.values())
 
 
 def test_fragments_that_never_complete_are_forgotten() -> None:
