@@ -1,9 +1,12 @@
 """One SIP dialog as seen from the wire between its two parties (RFC 3261 12 to 15, RFC 3264, 3311, 3262, 3515).
 
-Pure: messages in, steps out; what was agreed is read from the attributes. Retransmissions change nothing. A fork of
-an INVITE is a ``Leg``; the first leg that is ACKed is the call.
+Pure: messages in, steps out; what was agreed is read from the attributes. Retransmissions change nothing. A proxy
+before us may try several telephones, at once or one after the other, with INVITEs that differ in their branch only
+(RFC 3261 16.6, 16.7): the attempt is over when the last of them is refused. What answers is a ``Leg``; the first leg
+that is ACKed is the call.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +15,9 @@ from firmware.voip.sdp import Media, Session, agreed_audio, first_audio, parse_s
 from firmware.voip.sip import SipMessage, address_uri, percent_decoded, uri_user
 
 LEGS_MAX = 16
+BRANCHES_MAX = 64
+"""INVITEs of one call attempt that are remembered; the oldest is forgotten first."""
+
 RETRY_STATUSES = (401, 407, 421, 422, 428, 494)
 """Refusals after which the same caller tries again at once with the same Call-ID: not the end of the call attempt."""
 
@@ -99,7 +105,9 @@ class _Offer:
 
 
 class Dialog:
-    def __init__(self, invite: SipMessage, initiator: Port, at_mono_us: int) -> None:
+    """``branches``: INVITE transactions of the same Call-ID and From tag that are over."""
+
+    def __init__(self, invite: SipMessage, initiator: Port, at_mono_us: int, branches: Iterable[int] = ()) -> None:
         self.call_id = invite.call_id
         self.from_tag = invite.from_tag
         self.initiator = initiator
@@ -111,6 +119,10 @@ class Dialog:
         self.expires_s: int | None = None
         """Session interval (RFC 4028) of the last refresh."""
         self.invite_cseq = invite.cseq
+        self.branches = dict.fromkeys(branches)
+        """INVITE transactions that were heard, oldest first."""
+        self._ringing: dict[int, _Offer | None] = {}
+        """Those without a final answer, and their offer."""
         self._first_offer: _Offer | None = None
         self._pending: _Offer | None = None
         self._finished: dict[tuple[str, Port, str], int] = {}
@@ -178,20 +190,32 @@ class Dialog:
         return []
 
     def _initial_invite(self, message: SipMessage, side: Port) -> list[Step]:
-        if side is not self.initiator:
+        if side is not self.initiator or self.phase not in (Phase.PROCEEDING, Phase.CHALLENGED):
             return []
-        if self.phase is Phase.CHALLENGED and message.cseq > self.invite_cseq:
-            self.phase = Phase.PROCEEDING
-            self.invite_cseq = message.cseq
-            self.legs.clear()
-            self._first_offer = self._pending = None
-        if self.phase is not Phase.PROCEEDING or self._first_offer is not None:
+        if message.cseq > self.invite_cseq:
+            self._begin_again(message.cseq)
+        branch = message.transaction
+        if message.cseq != self.invite_cseq or branch in self.branches:
             return []
         session = _session(message)
-        if session is None:
+        offer = _Offer(side, session, "INVITE", message.cseq, False) if session is not None else None
+        self.phase = Phase.PROCEEDING
+        for known, value in ((self.branches, None), (self._ringing, offer)):
+            known[branch] = value
+            if len(known) > BRANCHES_MAX:
+                del known[next(iter(known))]
+        if offer is None:
             return []
-        self._first_offer = self._pending = _Offer(side, session, "INVITE", message.cseq, False)
+        self._first_offer = self._pending = offer
         return [Step.MEDIA]
+
+    def _begin_again(self, cseq: int) -> None:
+        """The caller tries again with the next CSeq (RFC 3261 8.1.3.5, 22.2): what answered the last try is over."""
+        self.invite_cseq = cseq
+        self.legs.clear()
+        self.chosen = ""
+        self._ringing.clear()
+        self._first_offer = self._pending = None
 
     def _ack(self, message: SipMessage, side: Port) -> list[Step]:
         leg = self.legs.get(self._remote_tag(message))
@@ -243,7 +267,7 @@ class Dialog:
         if message.status == 100 or self.phase in (Phase.REFUSED, Phase.ENDED):
             return []
         if message.status >= 300:
-            return self._refused(message.status)
+            return self._refused(message)
         tag = self._remote_tag(message)
         if tag not in self.legs and len(self.legs) >= LEGS_MAX:
             return []
@@ -263,10 +287,16 @@ class Dialog:
         self.chosen = tag
         return [*steps, Step.ANSWERED]
 
-    def _refused(self, status: int) -> list[Step]:
-        if self.phase is not Phase.PROCEEDING:
+    def _refused(self, message: SipMessage) -> list[Step]:
+        branch = message.transaction
+        if branch not in self.branches and len(self._ringing) == 1:
+            branch = next(iter(self._ringing))  # a telephone that does not give the Via back as it was
+        if self.phase is not Phase.PROCEEDING or branch not in self._ringing:
             return []
-        if status in RETRY_STATUSES:
+        del self._ringing[branch]
+        if self._ringing:
+            return []
+        if message.status in RETRY_STATUSES:
             self.phase = Phase.CHALLENGED
             return []
         self.phase = Phase.REFUSED
@@ -281,7 +311,7 @@ class Dialog:
         tag = self._remote_tag(message)
         pending = self._pending
         if not message.is_request and message.method == "INVITE" and message.cseq == self.invite_cseq:
-            pending = self._first_offer or pending
+            pending = self._ringing.get(message.transaction) or self._first_offer or pending
         if pending is not None and pending.is_answered_by(message, side):
             return self._answer(pending, session, side, tag, final=message.is_request or message.status >= 200)
         if message.is_request and message.method == "ACK":

@@ -76,6 +76,14 @@ class SipMessage:
         number = self.first("cseq").split(None, 1)
         return int(number[0]) if number and number[0].isascii() and number[0].isdigit() and len(number[0]) < 11 else -1
 
+    @property
+    def transaction(self) -> int:
+        """Equal in a request, in its repetitions and in every response to it, on one stretch of wire: who sent it and
+        the branch of its top Via (RFC 3261 17.1.3, 17.2.3). The CSeq counts where a sender older than that standard
+        writes no branch."""
+        top = self.first("via").partition(",")[0]
+        return hash((self.cseq, top.partition(";")[0].strip(), parameter(top, "branch")))
+
     def sdp(self) -> bytes | None:
         """The session description in the body, also inside a multipart body; None where there is none."""
         return find_sdp(self.first("content-type"), self.body)

@@ -53,8 +53,8 @@ class Switchboard:
         self._call_of: dict[int, Call] = {}
         """id(dialog) to its call; a dialog lives exactly as long as its entry in ``_dialogs``."""
         self.calls: dict[int, Call] = {}
-        self._ended: OrderedDict[DialogKey, tuple[int, int]] = OrderedDict()
-        """Dialogs that are over: CSeq of their INVITE, and since when."""
+        self._ended: OrderedDict[DialogKey, tuple[tuple[int, ...], int]] = OrderedDict()
+        """Dialogs that are over: the INVITEs that were heard of them (``Dialog.branches``), and since when."""
         self._next_key = 1
         self._tls_mono_us: int | None = None
 
@@ -80,13 +80,15 @@ class Switchboard:
         if not message.is_request or message.method not in ("INVITE", "UPDATE"):
             return []
         if message.method == "INVITE" and not message.to_tag:
-            over = self._is_over(message, at_mono_us)
-            return [] if over else self._invite(message, port, source, at_mono_us)
+            known = self._branches_over(message, at_mono_us)
+            return [] if message.transaction in known else self._invite(message, port, source, at_mono_us, known)
         return self._running_dialog(message, port, at_mono_us) if message.to_tag else []
 
-    def _invite(self, message: SipMessage, port: Port, source: bytes, at_mono_us: int) -> list[VoipOutput]:
+    def _invite(
+        self, message: SipMessage, port: Port, source: bytes, at_mono_us: int, branches_over: tuple[int, ...]
+    ) -> list[VoipOutput]:
         out = self._make_room(at_mono_us)
-        dialog = Dialog(message, port, at_mono_us)
+        dialog = Dialog(message, port, at_mono_us, branches_over)
         verdict = self._judge.judge(message, port, source)
         if len(self._dialogs) >= self._limits.dialogs:
             refused = self._open(None, Verdict(Direction.UNKNOWN, Rule.TOO_MANY_CALLS, 0, ()), at_mono_us, out)
@@ -138,15 +140,18 @@ class Switchboard:
     def _forget(self, dialog: Dialog) -> None:
         key = (dialog.call_id, dialog.from_tag)
         if self._dialogs.pop(key, None) is not None:
-            self._ended[key] = (dialog.invite_cseq, dialog.heard_mono_us)
+            self._ended[key] = (tuple(dialog.branches), dialog.heard_mono_us)
             self._ended.move_to_end(key)
         if len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
         self._call_of.pop(id(dialog), None)
 
-    def _is_over(self, invite: SipMessage, at_mono_us: int) -> bool:
-        cseq, since = self._ended.get((invite.call_id, invite.from_tag), (-1, at_mono_us))
-        return invite.cseq <= cseq and at_mono_us - since <= ENDED_US
+    def _branches_over(self, invite: SipMessage, at_mono_us: int) -> tuple[int, ...]:
+        """INVITEs of this Call-ID and From tag that are over. One of them is a retransmission; any other is a new
+        attempt, even with the same CSeq: a proxy that was refused or sent elsewhere (3xx) tries the next telephone
+        (RFC 3261 16.7), and the call that is then answered has a row of its own."""
+        branches, since = self._ended.get((invite.call_id, invite.from_tag), ((), at_mono_us))
+        return branches if at_mono_us - since <= ENDED_US else ()
 
     def _make_room(self, at_mono_us: int) -> list[VoipOutput]:
         """At the limit the oldest call that is not answered makes room; an answered call never does."""

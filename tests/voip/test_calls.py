@@ -631,3 +631,78 @@ def test_a_second_attempt_in_the_same_dialog_id_is_a_second_call() -> None:
         wire.sip(Port.INSIDE, call.response(486, "Busy Here"))
         call.ack()
     assert run(settings(), wire.packets).rows == [("unanswered", "trunk_invite_ddi")] * 2
+
+
+@pytest.mark.parametrize("status", [486, 302, 408, 480, 603])
+def test_the_next_telephone_that_a_proxy_tries_never_vanishes_with_the_one_before(status: int) -> None:
+    """Call-ID, tags and CSeq are the same, the branch is not. The refusal comes again, for its ACK was late."""
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite()
+    wire.wait(500)
+    no = call.response(status, "No", to_tag="busy")
+    wire.sip(Port.INSIDE, no)
+    wire.wait(50)
+    call.invite()
+    wire.sip(Port.INSIDE, no)
+    wire.wait(50)
+    call.ringing()
+    wire.wait(1000)
+    call.ok()
+    call.ack()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 400, caller, agent)
+    call.bye()
+    sink = run(settings(), wire.packets)
+    assert sink.rows == [("unanswered", "trunk_invite_ddi"), ("recorded", "trunk_invite_ddi")]
+    assert_kept_whole(sink.calls[2], caller, agent)
+
+
+@pytest.mark.parametrize("status", [401, 486])
+def test_of_telephones_that_ring_together_the_one_that_refuses_does_not_end_the_call(status: int) -> None:
+    """Also the case of a proxy that cancels one telephone and tries the next before the 487 is here. Each branch was
+    given a media port of its own."""
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite()
+    first = call.branches["INVITE", 1, False]
+    call.port_caller = 20500
+    call.invite()
+    wire.wait(500)
+    wire.sip(Port.INSIDE, call.response(status, "No", to_tag="busy", branch=first))
+    wire.wait(500)
+    call.ok()
+    call.ack()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 400, caller, agent)
+    call.bye()
+    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
+
+
+def test_when_every_telephone_has_refused_the_call_is_one_unanswered_row() -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    branches = []
+    for _ in range(3):
+        call.invite()
+        branches.append(call.branches["INVITE", 1, False])
+    for branch in branches:
+        wire.wait(500)
+        wire.sip(Port.INSIDE, call.response(486, "Busy Here", to_tag=f"x{branch}", branch=branch))
+    kept = run(settings(), wire.packets).only
+    assert kept.row == ("unanswered", "trunk_invite_ddi")
+    assert kept.end.at_mono_us == wire.now_us
+
+
+def test_a_caller_sent_elsewhere_by_an_answer_that_we_missed_never_vanishes() -> None:
+    """The 302 was lost on the way to us; the caller goes on with the next CSeq (RFC 3261 8.1.3.4)."""
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite()
+    wire.wait(500)
+    call.cseq = 2
+    call.establish()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 400, caller, agent)
+    call.bye()
+    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)

@@ -141,6 +141,8 @@ class Dialogue:
     cseq: int = 1
     extra: str = ""
     from_header: str = ""
+    branches: dict[tuple[str, int, bool], int] = field(default_factory=dict)
+    """Of a method, CSeq and ``by_called``: the branch of the newest request, which its responses give back."""
 
     @property
     def other(self) -> Port:
@@ -163,24 +165,26 @@ class Dialogue:
         theirs += f";tag={tag}" if tag else ""
         if by_called:
             ours, theirs = theirs, ours
+        number = self.cseq if cseq is None else cseq
+        invited = self.branches.get(("INVITE", number, by_called)) if method == "CANCEL" else None
+        branch = self.branches[method, number, by_called] = invited or next(_branches)
         return _message(
-            f"{method} sip:{self.called}@pbx.invalid SIP/2.0", self, method, ours, theirs,
-            self.cseq if cseq is None else cseq, extra, body, kind,
+            f"{method} sip:{self.called}@pbx.invalid SIP/2.0", self, method, ours, theirs, number, extra, body, kind,
+            branch,
         )  # fmt: skip
 
     def response(self, status: int, reason: str, body: str = "", *, method: str = "INVITE", extra: str = "",
                  to_tag: str | None = None, cseq: int | None = None, by_called: bool = False,
-                 kind: str = "application/sdp") -> str:  # fmt: skip
-        """``by_called``: the request was made by the called side."""
+                 kind: str = "application/sdp", branch: int | None = None) -> str:  # fmt: skip
+        """``by_called``: the request was made by the called side. ``branch``: of an older request than the newest."""
         tag = self.to_tag if to_tag is None else to_tag
         ours = (self.from_header or f"<sip:{self.caller}@sbc.invalid>") + f";tag={self.from_tag}"
         theirs = f"<sip:{self.called}@pbx.invalid>" + (f";tag={tag}" if tag else "")
         if by_called:
             ours, theirs = theirs, ours
-        return _message(
-            f"SIP/2.0 {status} {reason}", self, method, ours, theirs, self.cseq if cseq is None else cseq, extra, body,
-            kind,
-        )  # fmt: skip
+        number = self.cseq if cseq is None else cseq
+        asked = branch or self.branches.get((method, number, by_called)) or next(_branches)
+        return _message(f"SIP/2.0 {status} {reason}", self, method, ours, theirs, number, extra, body, kind, asked)
 
     # what a call usually is
 
@@ -230,10 +234,10 @@ class Dialogue:
 
 
 def _message(first: str, dialogue: Dialogue, method: str, ours: str, theirs: str, cseq: int, extra: str, body: str,
-             kind: str) -> str:  # fmt: skip
+             kind: str, branch: int) -> str:  # fmt: skip
     lines = [
         first,
-        f"Via: SIP/2.0/UDP example.invalid;branch=z9hG4bK{next(_branches)}",
+        f"Via: SIP/2.0/UDP example.invalid;branch=z9hG4bK{branch}",
         "Max-Forwards: 70",
         f"From: {ours}",
         f"To: {theirs}",
