@@ -1,13 +1,14 @@
 """Boot the production vault on a crash image and judge what it came back with. Every finding cites its invariant."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from firmware.policy.records import AudioCodec, Direction, LedgerRow, Outcome
 from firmware.policy.retention import limit_utc_ms
+from firmware.store.audit import AuditLine
 from firmware.store.errors import NoRoot, VaultError
 from firmware.store.vault import Vault
 from firmware.units import MS_PER_DAY
@@ -201,10 +202,12 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
             bad.append("I5/I6/I7: a destroyed call opens to the custodian's key and the flash history")
     for call in promise.calls.values():
         bad += _judge_call(world, found, promise, call, call.call_id in there, opened, trusted)
-    bad += _judge_log(vault, promise)
-    bad += _judge_certificates(vault, promise, there)
-    bad += _judge_rows(vault, promise, there)
-    bad += _judge_refusals(vault, promise, there, booted=booted)
+    since = recent_log(vault, max(promise.audit_seq, 1))
+    bad += _judge_log(vault, promise, since)
+    later = [line for line in since if line.seq > promise.audit_seq]
+    bad += _judge_certificates(later, promise, there)
+    bad += _judge_rows(vault, later, promise, there)
+    bad += _judge_refusals(vault, later, promise, there, booted=booted)
     if booted and intents_left(vault):
         bad.append("I25 LIVENESS: an intent was left over by a boot")
     if "latch" not in promise.pending.what:
@@ -266,9 +269,8 @@ def _judge_frames(world: World, found: Examined, call: Kept) -> Iterator[str]:
         yield "I1/I19: frames are not those that were recorded"
 
 
-def _judge_log(vault: Vault, promise: Promise) -> Iterator[str]:
+def _judge_log(vault: Vault, promise: Promise, lines: Sequence[AuditLine]) -> Iterator[str]:
     """I15. A promise that is older than the log's oldest line cannot be shown."""
-    lines = recent_log(vault, max(promise.audit_seq, 1))
     if not lines or not chain_is_whole(lines):
         yield "I15 AUDIT-PREFIX: the chain is broken"
     elif promise.audit_seq and (lines[0].seq, lines[0].hash) != (promise.audit_seq, promise.audit_hash):
@@ -278,12 +280,12 @@ def _judge_log(vault: Vault, promise: Promise) -> Iterator[str]:
         yield "I15 AUDIT-PREFIX: the signing key in force is not the one that the log names"
 
 
-def _judge_certificates(vault: Vault, promise: Promise, there: set[bytes]) -> Iterator[str]:
+def _judge_certificates(later: Sequence[AuditLine], promise: Promise, there: set[bytes]) -> Iterator[str]:
     """What went since the promise was made has its line in the log: by name, or by its day."""
     missing = promise.calls.keys() - there
     if not missing:
         return
-    lines = [line for line in recent_log(vault, promise.audit_seq + 1) if line.event == "DESTROYED"]
+    lines = [line for line in later if line.event == "DESTROYED"]
     named = {line.fields["call"] for line in lines if "call" in line.fields}
     days = {line.integer("day") for line in lines if "day" in line.fields}
     for call_id in missing:
@@ -291,14 +293,13 @@ def _judge_certificates(vault: Vault, promise: Promise, there: set[bytes]) -> It
             yield "no certificate for a destroyed call"
 
 
-def _judge_rows(vault: Vault, promise: Promise, there: set[bytes]) -> Iterator[str]:
+def _judge_rows(vault: Vault, later: Sequence[AuditLine], promise: Promise, there: set[bytes]) -> Iterator[str]:
     """A call that was closed since the promise was made, by its on-hook or by a boot, has its one ledger row."""
     ended = [
         c.call_id for c in promise.calls.values() if not c.closed and c.call_id in there and is_closed(vault, c.call_id)
     ]
     if ended:
-        lines = recent_log(vault, promise.audit_seq + 1)
-        rows = [line.fields.get("call") for line in lines if line.event == "CALL"]
+        rows = [line.fields.get("call") for line in later if line.event == "CALL"]
         yield from ("one row each: a closed call has none, or two" for c in ended if rows.count(c.hex()) != 1)
 
 
@@ -306,27 +307,28 @@ HELD_BY = ("KEEP", "HOLD", "EXTEND")
 NOT_HELD_BY = ("HOLD_REFUSED", "RELEASE", "LAPSE")
 
 
-def _judge_refusals(vault: Vault, promise: Promise, there: set[bytes], *, booted: bool) -> Iterator[str]:
+def _judge_refusals(
+    vault: Vault, later: Sequence[AuditLine], promise: Promise, there: set[bytes], *, booted: bool
+) -> Iterator[str]:
     """A KEEP or HOLD that came to nothing has its line, once; and the log's last word on a hold is what holds."""
     for call_id, seq in promise.refused.items():
-        if "HOLD_REFUSED" not in _hold_words(vault, call_id, seq):
+        if "HOLD_REFUSED" not in _hold_words(recent_log(vault, max(seq, 1)), call_id):
             yield "a refused hold was told to somebody, and the log does not know of it"
     if not booted:
         return
     for call_id in promise.asked:
-        words = _hold_words(vault, call_id, promise.audit_seq + 1)
+        words = _hold_words(later, call_id)
         gone = call_id not in there
         refused = "opt_out" not in promise.pending.what if gone else not held(vault, call_id)
         if words.count("HOLD_REFUSED") != refused:
             yield "a KEEP that came to nothing has no line of its own, or two, or one that is not true"
     for call_id in there & (promise.pending.may_hold | promise.asked):
-        words = _hold_words(vault, call_id, promise.audit_seq + 1)
+        words = _hold_words(later, call_id)
         if words and held(vault, call_id) != (words[-1] in HELD_BY):
             yield "the log's last word on a hold is not what holds"
 
 
-def _hold_words(vault: Vault, call_id: bytes, from_seq: int) -> list[str]:
-    lines = recent_log(vault, max(from_seq, 1))
+def _hold_words(lines: Iterable[AuditLine], call_id: bytes) -> list[str]:
     about = [line.event for line in lines if line.fields.get("call") == call_id.hex()]
     return [event for event in about if event in HELD_BY + NOT_HELD_BY]
 

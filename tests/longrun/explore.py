@@ -15,7 +15,7 @@ from firmware.units import MS_PER_DAY
 from hw.sim.disk import Image, SimDisk, Write
 from tests.longrun.examine import MIRRORED, Calm, Examined, Examiner, Opened, judge, spoil
 from tests.longrun.images import Crash, Trace
-from tests.longrun.memo import Looks, Memo, Rest, SeenBefore, root_of, sectors_by_file
+from tests.longrun.memo import Looks, Memo, Rest, SeenBefore, Touched, root_of
 from tests.longrun.model import Promise
 from tests.longrun.world import NUMBER, PCM_MARK, World, one_fate_each
 
@@ -82,14 +82,14 @@ class Explorer:
         self.tally.operations[name] += 1
         trace = Trace(self._base, self._memory, self.world.disk.history, self._promise)
         crashes = list(trace.crashes(self._rng, self.effort.subsets_max))
-        sectors = sectors_by_file(trace.keys)
-        self._examiner.calm = Calm(sectors)
+        touched = Touched(trace.keys)
+        self._examiner.calm = Calm(touched.files)
         memo = Memo()
         for crash in crashes:
             padded = _padded(crash, len(trace.keys))
             self.tally.states += 1
             if not memo.known(root_of(padded), padded):
-                self._run(name, trace, padded, memo, sectors)
+                self._run(name, trace, padded, memo, touched)
         if not self.world.disk.unsynced():
             if self.world.powered:
                 self._spoil(name)
@@ -129,12 +129,12 @@ class Explorer:
 
     # --------------------------------------------------------------------------------------------------- in detail
 
-    def _run(self, name: str, trace: Trace, crash: Crash, memo: Memo, sectors: dict[str, dict[int, int]]) -> None:
+    def _run(self, name: str, trace: Trace, crash: Crash, memo: Memo, touched: Touched) -> None:
         promise = crash.acked
         assert isinstance(promise, Promise)
-        looks = Looks(sectors)
+        looks = Looks(touched)
         salt = f"recovery-{self._operation}"
-        image, rest = trace.image(crash), Rest(memo, crash, sectors)
+        image, rest = trace.image(crash), Rest(memo, crash, touched)
         try:
             found = self._examiner.examine(image, crash.memory, promise, self.world.registry, salt, looks, rest)
         except SeenBefore:

@@ -71,6 +71,8 @@ class Registry:
         """By their first bytes, so that a text is searched for all of them at once."""
         self._starts: NDArray[np.bool_] | None = None
         """Which pairs of bytes begin a token."""
+        self._searched: dict[bytes, list[bytes]] = {}
+        """Texts and the tokens in them: crash after crash the recovery seals what it sealed before."""
         self.purposes: dict[bytes, bytes] = {}
         self.seeds: dict[bytes, bytes] = {}
         self._changes = 0
@@ -109,6 +111,7 @@ class Registry:
     def add_token(self, token: bytes) -> None:
         self.tokens.setdefault(token[:PREFIX_BYTES], []).append(token)
         self._starts = None
+        self._searched.clear()
 
     def check_nonce(self, key: bytes, nonce: bytes, text: bytes) -> None:
         used = self._nonce_use((key, nonce))
@@ -146,8 +149,11 @@ class Registry:
     def opened(self, memory: bytes) -> frozenset[bytes]:
         """The infos of every HPKE ciphertext that this memory leads to, by any derivation: the custodian's key opens
         them all, and what they hold leads to nothing but its own call."""
-        windows = {memory[at : at + size] for size in (ROOT_BYTES, 32) for at in range(len(memory) - size + 1)}
-        return self._closure(windows & self._all_sources()).infos
+        windows = _windows(memory)
+        starts = windows & self.derived.keys() | windows & self.records.keys() | windows & self.hpke.keys()
+        if self.parent is not None:
+            starts |= windows & self.parent._all_sources()
+        return self._closure(starts).infos
 
     def _closure(self, starts: Iterable[bytes]) -> Reach:
         """Earlier registries remember what each secret of theirs leads to; only this one's own steps are walked."""
@@ -203,6 +209,12 @@ class Registry:
         at once."""
         if len(self.tokens) <= FEW_TOKENS:
             return [token for found in self.tokens.values() for token in found if token in text]
+        known = self._searched.get(text)
+        if known is None:
+            known = self._searched[text] = self._search(text)
+        return known
+
+    def _search(self, text: bytes) -> list[bytes]:
         if self._starts is None:
             self._starts = np.zeros(1 << 16, np.bool_)
             self._starts[[int.from_bytes(prefix[:2], sys.byteorder) for prefix in self.tokens]] = True
@@ -268,6 +280,12 @@ class IdealCiphers:
     def _derive(self, secret: bytes, out: bytes) -> bytes:
         self.registry.add_derived(secret, out)
         return out
+
+
+@lru_cache(maxsize=1 << 12)
+def _windows(memory: bytes) -> frozenset[bytes]:
+    """Every stretch of it that may be a root or a key."""
+    return frozenset(memory[at : at + size] for size in (ROOT_BYTES, 32) for at in range(len(memory) - size + 1))
 
 
 @lru_cache(maxsize=4096)

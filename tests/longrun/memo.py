@@ -10,7 +10,7 @@ it is a function of that table, of the memory as it is then, and of what it look
 its bytes, and is zero by then, costs the first steps of a boot each time, not all of it.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from firmware.store.recover import InForce
@@ -19,7 +19,7 @@ from hw.sim.memory import SimMemory, SlotWrite
 from tests.longrun.images import Crash
 
 
-@dataclass
+@dataclass(slots=True)
 class _Node:
     index: int | None = None
     """Sector whose version decides where to go."""
@@ -35,21 +35,24 @@ class Memo:
         self._roots: dict[Hashable, _Node] = {}
 
     def known(self, root: Hashable, crash: Crash) -> bool:
-        node = self._roots.get(root)
+        node, versions = self._roots.get(root), crash.versions
         while node is not None and node.index is not None:
-            node = node.children.get(crash.versions[node.index])
+            node = node.children.get(versions[node.index])
         return node is not None and node.end
 
-    def add(self, root: Hashable, crash: Crash, looked_at: list[int]) -> None:
+    def add(self, root: Hashable, crash: Crash, looked_at: Iterable[int]) -> None:
         """``looked_at``: indices of the operation's sectors in the order of the first look at each."""
-        node = self._roots.setdefault(root, _Node())
+        node, versions = self._roots.setdefault(root, _Node()), crash.versions
         for index in looked_at:
             assert not node.end, "a run that saw the same bytes looked further: it is not deterministic"
-            assert node.index in (None, index), (
+            assert node.index is None or node.index == index, (
                 "a run that saw the same bytes looked elsewhere: it is not deterministic"
             )
             node.index = index
-            node = node.children.setdefault(crash.versions[index], _Node())
+            following = node.children.get(versions[index])
+            if following is None:
+                following = node.children[versions[index]] = _Node()
+            node = following
         node.end = True
 
 
@@ -58,31 +61,39 @@ def root_of(crash: Crash) -> Hashable:
     return crash.memory, id(crash.acked)
 
 
+class Touched:
+    """The sectors that an operation touched, by their index in its trace, and which of them lie in a stretch."""
+
+    def __init__(self, keys: Iterable[tuple[str, int]]) -> None:
+        self.files: dict[str, dict[int, int]] = {}
+        for index, (name, sector) in enumerate(keys):
+            self.files.setdefault(name, {})[sector] = index
+        self._within: dict[tuple[str, int, int], dict[int, None]] = {}
+        """Boot after boot looks at the same stretches."""
+
+    def within(self, name: str, first: int, last: int) -> dict[int, None]:
+        """In the order of their places."""
+        found = self._within.get((name, first, last))
+        if found is None:
+            touched = self.files.get(name, {})
+            there = sorted(sector for sector in touched if first <= sector < last)
+            found = self._within[name, first, last] = dict.fromkeys(touched[sector] for sector in there)
+        return found
+
+
 class Looks:
     """Collects the order of first looks of one run, from ``SimDisk.on_read``."""
 
-    def __init__(self, sectors: dict[str, dict[int, int]]) -> None:
-        self._sectors = sectors
-        """file -> sector -> index in the operation's trace."""
-        self.order: list[int] = []
-        self._seen: set[int] = set()
+    def __init__(self, touched: Touched) -> None:
+        self._touched = touched
+        self.order: dict[int, None] = {}
 
     def __call__(self, name: str, first: int, last: int) -> None:
-        touched = self._sectors.get(name)
-        if not touched:
-            return
-        if last - first <= len(touched):
-            found = [touched[sector] for sector in range(first, last) if sector in touched]
-        else:
-            found = [touched[sector] for sector in sorted(touched) if first <= sector < last]
-        for index in found:
-            if index not in self._seen:
-                self._seen.add(index)
-                self.order.append(index)
+        self.order.update(self._touched.within(name, first, last))
 
-    def then(self, later: "Looks") -> list[int]:
+    def then(self, later: "Looks") -> Iterable[int]:
         """The order of first looks of both together."""
-        return self.order + [index for index in later.order if index not in self._seen]
+        return {**self.order, **later.order}
 
 
 class SeenBefore(Exception):
@@ -92,10 +103,10 @@ class SeenBefore(Exception):
 class Rest:
     """Watches one boot: what it is from the point on at which it has one root and its table."""
 
-    def __init__(self, memo: Memo, crash: Crash, sectors: dict[str, dict[int, int]]) -> None:
+    def __init__(self, memo: Memo, crash: Crash, touched: Touched) -> None:
         self._memo = memo
         self._crash = crash
-        self.looks = Looks(sectors)
+        self.looks = Looks(touched)
         self._root: Hashable = None
 
     def begins(self, disk: SimDisk, memory: SimMemory, found: InForce, drawn: int) -> None:
@@ -116,10 +127,3 @@ class WatchedMemory(SimMemory):
     """``one_root`` is told when a boot over this memory has come to its one root."""
 
     one_root: Callable[[InForce, int], None] | None = None
-
-
-def sectors_by_file(keys: list[tuple[str, int]]) -> dict[str, dict[int, int]]:
-    found: dict[str, dict[int, int]] = {}
-    for index, (name, sector) in enumerate(keys):
-        found.setdefault(name, {})[sector] = index
-    return found
