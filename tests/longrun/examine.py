@@ -33,6 +33,7 @@ from tests.longrun.inside import (
 )
 from tests.longrun.memo import Looks, Rest, WatchedMemory
 from tests.longrun.model import Kept, Pending, Promise
+from tests.longrun.quickdisk import Joined, QuickDisk
 from tests.longrun.world import DEVICE_ID, World, chain_is_whole, meta_of
 
 DEK_DOMAIN, META_DOMAIN = b"tacet/dek/1", b"tacet/meta/1"
@@ -76,6 +77,8 @@ class Examiner:
     off_ms: int = OFF_MS
     calm: Calm = field(default_factory=lambda: Calm({}))
     """Of the operation under examination."""
+    joined: Joined = field(default_factory=dict)
+    """Of the operation under examination."""
 
     def examine(
         self,
@@ -89,7 +92,7 @@ class Examiner:
     ) -> Examined:
         """Boot, then compare with the promise. The run is a function of the image, the memory and ``salt``. Raises
         SeenBefore where ``rest`` knows how it goes on."""
-        disk = SimDisk(image)
+        disk = QuickDisk(image, self.joined)
         disk.on_read = looks
         watched = WatchedMemory(memory, self.world.site.memory_kind)
         if rest is not None:
@@ -139,7 +142,7 @@ class Examiner:
         with self.history_of(found):
             dump = canonical(found.vault)
             again = Examined(
-                [], SimDisk(found.disk.image()), found.memory, found.registry, _clock(promise, 2 * self.off_ms)
+                [], QuickDisk(found.disk.image()), found.memory, found.registry, _clock(promise, 2 * self.off_ms)
             )
             again.memory.history = again.disk.history  # type: ignore[assignment]
             again.disk.on_read = found.disk.on_read

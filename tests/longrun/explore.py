@@ -83,7 +83,7 @@ class Explorer:
         trace = Trace(self._base, self._memory, self.world.disk.history, self._promise)
         crashes = list(trace.crashes(self._rng, self.effort.subsets_max))
         touched = Touched(trace.keys)
-        self._examiner.calm = Calm(touched.files)
+        self._examiner.calm, self._examiner.joined = Calm(touched.files), {}
         memo = Memo()
         for crash in crashes:
             padded = _padded(crash, len(trace.keys))

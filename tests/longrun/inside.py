@@ -67,12 +67,14 @@ class Place:
     name: str
     spans: tuple[tuple[int, int], ...]
     """First byte and past the last."""
-    close: object
+    close: bytes
+    """The signature of its CLOSE: over all that it says."""
 
 
 def place_of(vault: Vault, call_id: bytes) -> Place:
     core = vault._core
     call = core.calls[call_id]
+    close = b"" if call.close is None else call.close.signature
     if call.day_bag is None:
         extents = () if call.hold is None else call.hold.extents
         blocks = [(extent.first, extent.first + extent.blocks) for extent in extents]
@@ -81,7 +83,7 @@ def place_of(vault: Vault, call_id: bytes) -> Place:
         end = core.ring.head if call.close is None else call.close.end
         blocks = _on_the_ring(call.first, end, core.ring.blocks)
         name = "ring"
-    return Place(call_id, name, tuple((first * BLOCK_BYTES, end * BLOCK_BYTES) for first, end in blocks), call.close)
+    return Place(call_id, name, tuple((first * BLOCK_BYTES, end * BLOCK_BYTES) for first, end in blocks), close)
 
 
 def _on_the_ring(first: int, end: int, size: int) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from tests.longrun.ideal import IdealCiphers, NonceReused, Registry
 from tests.longrun.images import Trace
 from tests.longrun.memo import Memo
 from tests.longrun.mutants import MUTANTS, Mutant, edited
+from tests.longrun.quickdisk import QuickDisk
 from tests.longrun.workloads import opt_outs
 from tests.longrun.world import World
 from tests.longrun.years import live_years
@@ -48,6 +49,42 @@ def test_an_image_holds_only_what_was_synced_or_pending(
         image = trace.image(crash)
         unknown = [s for s in range(8) if image.get(("f", s)) not in versions[s]]
         assert len(unknown) <= 1, "at most one sector is torn"
+
+
+@settings(max_examples=200, deadline=None)
+@given(STORY, STORY, st.lists(st.tuples(st.integers(0, 4096), st.integers(0, 2000)), max_size=6))
+def test_the_quick_disk_is_the_disk(
+    before: list[tuple[str, int, bytes]], story: list[tuple[str, int, bytes]], reads: list[tuple[int, int]]
+) -> None:
+    first = SimDisk()
+    first.create("f", 4096)
+    _live(first, before)
+    looked: list[list[tuple[str, int, int]]] = [[], []]
+    disks = [SimDisk(first.image()), QuickDisk(first.image())]
+    for disk, looks in zip(disks, looked, strict=True):
+        disk.on_read = lambda name, a, b, looks=looks: looks.append((name, a, b))  # type: ignore[misc]
+        _live(disk, story)
+        looks += [("", 0, 0)]
+    slow, quick = disks
+    assert looked[0] == looked[1]
+    for offset, length in [(0, 4096), *reads]:
+        if offset + length <= 4096:
+            assert quick.read("f", offset, length) == slow.read("f", offset, length)
+        else:
+            with pytest.raises(OSError, match="shorter"):
+                quick.read("f", offset, length)
+    assert looked[0] == looked[1]
+    assert (quick.unsynced(), quick.history) == (slow.unsynced(), slow.history)
+    assert quick.freeze() == slow.freeze()
+    assert SimDisk(quick.image()).read("f", 0, 4096) == SimDisk(slow.image()).read("f", 0, 4096)
+
+
+def _live(disk: SimDisk, story: list[tuple[str, int, bytes]]) -> None:
+    for what, offset, data in story:
+        if what == "sync":
+            disk.sync("f")
+        else:
+            (disk.write if what == "write" else disk.write_durable)("f", offset, data)
 
 
 def test_a_slot_is_torn_at_every_byte() -> None:
