@@ -97,6 +97,7 @@ class Examiner:
         watched = WatchedMemory(memory, self.world.site.memory_kind)
         if rest is not None:
             watched.one_root = lambda table, drawn: rest.begins(disk, watched, table, drawn)
+            watched.log_continued = lambda core, drawn: rest.goes_on(disk, watched, core, drawn)
         found = Examined([], disk, watched, registry.child(), _clock(promise, self.off_ms))
         found.calm = self.calm
         found.memory.history = disk.history  # type: ignore[assignment]

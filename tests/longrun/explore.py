@@ -134,18 +134,18 @@ class Explorer:
         assert isinstance(promise, Promise)
         looks = Looks(touched)
         salt = f"recovery-{self._operation}"
-        image, rest = trace.image(crash), Rest(memo, crash, touched)
+        image, rest = trace.image(crash), Rest(memo, crash, touched, trace)
         try:
             found = self._examiner.examine(image, crash.memory, promise, self.world.registry, salt, looks, rest)
         except SeenBefore:
             self.tally.joined += 1
+            memo.add(root_of(crash), crash, rest.ended(looks))
             return
         self.tally.boots += 1
         self._report(name, crash, found)
         if self.effort.deep_every == 1 and found.vault is not None:
             self._deepen(name, crash, found, promise, salt, None)
-        memo.add(root_of(crash), crash, looks.then(rest.looks))
-        rest.ended()
+        memo.add(root_of(crash), crash, rest.ended(looks))
         self._run_count += 1
         if self._run_count % self.effort.nested_every == 0:
             self._nest(name, image, crash.memory, found, promise, 1, salt)

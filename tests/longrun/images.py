@@ -78,6 +78,9 @@ class Trace:
     def index_of(self, key: Key) -> int | None:
         return self._index.get(key)
 
+    def version_of(self, index: int, content: bytes) -> int | None:
+        return self._numbers[index].get(content)
+
     def content(self, index: int, version: int) -> bytes:
         return self._contents[index][version]
 

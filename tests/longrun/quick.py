@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from firmware.policy import retention
 from firmware.store import auditlog, core, recover, table
 from firmware.store.bag import Opener
-from firmware.store.core import VaultParts
+from firmware.store.core import Core, VaultParts
 from firmware.store.identity import Identity
 from firmware.store.recover import InForce
 from firmware.store.table import Table
@@ -91,6 +91,21 @@ def _watched(function: Function) -> Function:
     return recovered
 
 
+def _told(function: Function) -> Function:
+    """What a boot knows once it has continued the log, told to the explorer, which may know the rest."""
+
+    @wraps(function)
+    def continue_log(booting: Core) -> None:
+        function(booting)
+        memory, random = booting.parts.memory, booting.parts.random
+        if isinstance(memory, WatchedMemory) and memory.log_continued is not None:
+            assert isinstance(random, Dice)
+            watch, memory.log_continued = memory.log_continued, None
+            watch(booting, random.drawn)
+
+    return continue_log
+
+
 REMEMBERED: tuple[tuple[Any, str, Callable[[Function], object]], ...] = (
     (auditlog, "parse_line", _small),
     (auditlog, "_parse_segment", _small),
@@ -103,4 +118,5 @@ REMEMBERED: tuple[tuple[Any, str, Callable[[Function], object]], ...] = (
     (Identity, "decode", _class_method),
     (table, "unseal", _unsealing),
     (recover, "recovered", _watched),
+    (recover, "_continue_log", _told),
 )

@@ -5,7 +5,7 @@ Byte for byte the same as ``SimDisk``, which a test compares it with; what is ra
 
 from collections.abc import Iterable, Mapping
 
-from hw.sim.disk import SECTOR_BYTES, Image, SimDisk, Write
+from hw.sim.disk import SECTOR_BYTES, Image, Key, SimDisk, Write
 
 _NOTHING: Mapping[int, bytes] = {}
 Joined = dict[tuple[object, ...], tuple[object, bytes]]
@@ -66,6 +66,10 @@ class QuickDisk(SimDisk):
         sectors = [(first // SECTOR_BYTES, -(-end // SECTOR_BYTES)) for first, end in spans]
         return any(first <= sector < end for at in (over, cached or ()) for sector in at for first, end in sectors)
 
+    def content(self, key: Key) -> bytes:
+        """Of one sector, as reads show it; nobody looks at it by that."""
+        return self._sector(*key)
+
     def _put(self, name: str, offset: int, data: bytes, *, durable: bool) -> None:
         if self._shown or not data:
             super()._put(name, offset, data, durable=durable)
@@ -95,6 +99,12 @@ class QuickDisk(SimDisk):
         before = self._looked_at(name, first) if head or last - first == 1 else b""
         behind = before if last - first == 1 else self._looked_at(name, last - 1) if tail else b""
         return before[:head] + data + (behind[SECTOR_BYTES - tail :] if tail else b"")
+
+
+def keys_of(event: Write) -> list[Key]:
+    """The sectors that it touched."""
+    last = -(-(event.offset + len(event.data)) // SECTOR_BYTES)
+    return [(event.name, sector) for sector in range(event.offset // SECTOR_BYTES, last)]
 
 
 def _patched(whole: bytes, first: int, differing: list[int], contents: list[bytes]) -> bytes:
