@@ -1,9 +1,11 @@
 """The log cannot be shortened, reordered or rewritten, ends where it was acknowledged, forgets after twelve months."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
+from firmware.store import rotate
 from firmware.store.audit import Signer, compose, parse_line, verify_line
 from firmware.store.auditlog import AuditDamaged
 from firmware.store.ciphers import REAL
@@ -289,3 +291,84 @@ def test_a_day_end_that_lies_is_refused(fields: dict[str, object], problem: str)
     found = reader.trust("d", REAL.public_key(SEED), [first, dayend]).problems
     assert len(found) == 1
     assert problem in found[0]
+
+
+def alarms(world: World) -> set[str]:
+    return {alarm.code for alarm in world.vault.tick() if alarm.active}
+
+
+def test_the_log_heals_a_recent_line_in_either_copy_without_touching_the_next() -> None:
+    for mirror in "ab":
+        world = World()
+        start = world.vault._core.log.cursor.position
+        for _ in range(4):
+            world.vault.log("ORDER", {"op": "index"})
+        lines = list(world.vault.audit_lines())
+        world.disk.corrupt(f"audit.{mirror}", start + 400, b"\xff")
+        world.boot()
+        assert list(world.vault.audit_lines())[: len(lines)] == lines
+        assert "MIRROR_HEALED" in alarms(world)
+        end = world.vault._core.log.cursor.position
+        copies = [world.disk.read(f"audit.{other}", 0, end) for other in "ab"]
+        assert copies[0] == copies[1]
+
+
+def test_a_log_that_ends_exactly_at_the_end_of_a_segment_survives_a_boot() -> None:
+    world = World()
+    log = world.vault._core.log
+    while True:
+        before = log.cursor.position
+        world.vault.log("ORDER", {"op": "index"})
+        room = -log.cursor.position % 8192
+        length = log.cursor.position - before
+        if length <= room < 900:
+            break
+    world.vault.log("ORDER", {"op": "index", "x": "a" * (room - length - 3)} if room > length + 3 else {"op": "index"})
+    end = log.cursor.position % 8192
+    lines = list(world.vault.audit_lines())
+    world.boot()
+    assert list(world.vault.audit_lines())[: len(lines)] == lines
+    assert end == 0
+
+
+def test_lines_logged_while_the_log_is_handed_out_are_left_for_the_next_time() -> None:
+    world = World()
+    for _ in range(60):
+        world.vault.log("ORDER", {"op": "index"})
+    there = list(world.vault.audit_lines())
+    handed_out = world.vault.audit_lines()
+    first = next(handed_out)
+    world.vault.log("ORDER", {"op": "index"})
+    assert [first, *handed_out] == there
+
+
+def test_a_segment_lost_in_both_copies_is_said() -> None:
+    world = World()
+    for _ in range(90):
+        world.vault.log("ORDER", {"op": "index"})
+    for mirror in "ab":
+        world.disk.corrupt(f"audit.{mirror}", 8192, bytes(8192))
+    with pytest.raises(AuditDamaged):
+        list(world.vault.audit_lines())
+
+
+def test_the_log_before_the_table_spoilt_in_both_copies_neither_stops_a_boot_nor_is_hidden() -> None:
+    world = World()
+    world.vault.log("ORDER", {"op": "index"})
+    rotate.plain(world.vault._core)
+    world.disk.corrupt("audit.a", 30, b"!")
+    world.disk.corrupt("audit.b", 40, b"!")
+    world.boot()
+    with pytest.raises(AuditDamaged):
+        list(world.vault.audit_lines())
+
+
+def test_all_epochs_used_up_and_older_than_the_log() -> None:
+    world = World(geometry=replace(SMALL, epochs=3))
+    world.sleep(5 * DAY_MS, DAY_MS)
+    for _ in range(700):
+        world.vault.log("ORDER", {"op": "index"})
+    events = [parse_line(raw).event for raw in world.vault.audit_lines()]
+    assert events[:2] == ["DAYEND", "DAYEND"]
+    assert set(events[2:]) == {"ORDER"}
+    assert trusted(world.vault).problems == []

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from firmware.policy.retention import Period
+from firmware.store import space
 from firmware.store.errors import Refused, RingFull
 from firmware.store.identity import Geometry
 from tests.store.adversary import Adversary
@@ -281,3 +282,13 @@ def test_ring_wraps_many_times_without_touching_what_is_kept() -> None:
         if number % 7 == 3:
             world.cut()
     assert world.vault._core.ring.head > 3 * world.vault._core.ring.blocks
+
+
+def test_a_full_pool_of_today_is_ring_full_also_after_all_other_days_went() -> None:
+    world = World()
+    world.call(seconds=0.2)
+    world.sleep(DAY_MS, DAY_MS)
+    core = world.vault._core
+    core.pool.slots = len(core.table.bags) + space.SPARE_SLOTS
+    space.new_day_bag(core, core.table.epoch_day)
+    assert core.capacity_expiries == 1

@@ -2,8 +2,13 @@
 
 import pytest
 
-from firmware.store.entries import Kind
+from firmware.store.bag import Bag
+from firmware.store.card import Card
+from firmware.store.entries import EXTENTS_MAX, Extent, Kind
 from firmware.store.errors import Refused
+from firmware.store.holdarea import HoldArea
+from firmware.store.table import BagRow, BagType
+from hw.sim.disk import SimDisk
 from tests.store import reader
 from tests.store.adversary import Adversary
 from tests.store.listening import KEY_ID, SECRET, audio, heard
@@ -277,3 +282,42 @@ def test_many_holds_overflow_into_a_further_bag() -> None:
     world.cut()
     assert {entry.call_id for entry in world.vault.calls()} == set(calls)
     assert len({world.vault._core.calls[call_id].hold_bag for call_id in calls}) > 1
+
+
+def test_a_reason_that_is_too_long_is_refused() -> None:
+    world = World()
+    call_id = world.call(seconds=0.2)
+    with pytest.raises(Refused) as caught:
+        world.vault.hold(call_id, bytes(3000), world.now() + DAY_MS)
+    assert caught.value.code == "text_too_long"
+
+
+def test_places_skip_what_is_too_small_and_join_what_touches() -> None:
+    area = HoldArea(Card(SimDisk()), 100)
+    places = area.places([Extent(0, 10), Extent(5, 5), Extent(13, 7), Extent(50, 50)])
+    assert [places.take(blocks) for blocks in (3, 8, 8, 20)] == [10, 20, 28, None]
+    assert places.extents == [Extent(10, 3), Extent(20, 16)]
+    full = area.places([Extent(2 * n + 1, 1) for n in range(50)])
+    assert [full.take(1) for _ in range(EXTENTS_MAX + 1)][-1] is None
+
+
+def test_hold_bags_have_a_limit_of_their_own() -> None:
+    world = World()
+    core = world.vault._core
+    call_id = world.call(seconds=0.2)
+    core.bags.update({900 + n: Bag(BagRow(900 + n, BagType.HOLD, 0, bytes(32), 0), [], 32 * 1024) for n in range(6)})
+    assert world.vault.keep(call_id) == "hold_quota_full"
+
+
+def test_a_hold_whose_frames_do_not_fit_when_they_are_copied_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from firmware.store import holding
+
+    world = World()
+    call_id = world.call(seconds=4)
+    monkeypatch.setattr(holding, "_frame_blocks", lambda core, call: [1])
+    world.vault._core.hold_area.blocks = 8
+    assert world.vault.keep(call_id) == "hold_quota_full"
+    with pytest.raises(Refused) as caught:
+        world.vault.hold(call_id, b"", world.now() + DAY_MS)
+    assert caught.value.code == "hold_quota_full"
+    assert heard(world.vault, call_id)

@@ -3,7 +3,7 @@
 import pytest
 
 from firmware.policy.records import Outcome
-from firmware.store.errors import Refused
+from firmware.store.errors import ErasureUnconfirmed, Refused
 from tests.store.adversary import Adversary
 from tests.store.listening import heard
 from tests.store.world import DAY_MS, World, row
@@ -160,3 +160,55 @@ def test_todo_list_full_is_worked_off_at_once() -> None:
     assert world.vault.calls() == []
     assert len(world.vault._core.table.todo) <= 64
     assert calls[0] not in world.disk.read("ring", 0, world.disk.size("ring"))
+
+
+def test_two_calls_of_one_bag_are_opted_out_together() -> None:
+    world = World()
+    first, second, other = world.call(0), world.call(0), world.call(1)
+    assert world.vault.opt_out([first, second], 0)
+    assert Adversary(world).opens(world.memory.content) == {other}
+
+
+def test_opt_out_before_the_first_frame() -> None:
+    world = World()
+    call_id = world.open()
+    assert world.vault.calls() == []
+    assert world.vault.opt_out([call_id], 0)
+    assert call_id not in Adversary(world).opens(world.memory.content)
+
+
+class PowerCut(BaseException):
+    """Nothing in the product may catch it."""
+
+
+def test_opt_out_reaches_the_interrupted_call_where_the_boot_after_it_was_cut_too() -> None:
+    world = World()
+    call_id = world.open(1)
+    world.speak(call_id, 4)
+    world.disk = world.disk.cut(world.rng)
+    world.clock.power_off(1000)
+
+    def cut(_k: int, kind: str, name: str) -> None:
+        if kind == "write" and name.startswith("kt"):
+            raise PowerCut
+
+    world.disk.hook = cut
+    with pytest.raises(PowerCut):
+        world.boot()
+    world.cut()
+    assert world.vault.interrupted_call(1) == call_id
+    assert len(world.vault.ledger_rows()) == 1
+
+
+def test_a_memory_that_says_yes_and_does_nothing_is_not_believed() -> None:
+    for deaf in ("write_slot", "zero_slot"):
+        world = World()
+        call_id = world.call(seconds=0.2)
+        ignored: list[object] = []
+        setattr(world.memory, deaf, lambda *given, ignored=ignored: ignored.append(given))
+        with pytest.raises(ErasureUnconfirmed):
+            world.vault.erase(call_id)
+        assert len(ignored) == 5
+        delattr(world.memory, deaf)
+        world.vault.tick()
+        assert call_id not in Adversary(world).opens(world.memory.content)

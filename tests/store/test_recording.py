@@ -239,3 +239,20 @@ def test_long_texts_of_a_call_are_cut_and_never_outgrow_the_bag() -> None:
     found = told(world.vault, call_id)
     assert len(found.caller_name or "") == 200
     assert found.payment_presses_ms == tuple(range(64))
+
+
+def test_a_piece_may_have_another_codec_than_its_call() -> None:
+    world = World()
+    call_id = world.vault.open_call(0, world.now(), AudioCodec.PCMA, 1, 8000)
+    world.vault.append_audio(call_id, 0, 800, bytes(800))
+    world.vault.append_audio(call_id, 800, 800, bytes(800), AudioCodec.PCMU)
+    world.vault.append_gap(call_id, 1600, 800, GapReason.PAYMENT)
+    world.vault.append_audio(call_id, 2400, 800, np.zeros((1, 800), np.int16), AudioCodec.FLAC)
+    world.close(call_id)
+    pieces = heard(world.vault, call_id)
+    assert [(piece.codec, piece.reason) for piece in pieces] == [
+        (AudioCodec.PCMA, None),
+        (AudioCodec.PCMU, None),
+        (AudioCodec.PCMA, GapReason.PAYMENT),
+        (AudioCodec.FLAC, None),
+    ]

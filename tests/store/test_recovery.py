@@ -1,11 +1,14 @@
 """Boots: what a power cut, a bad copy, a wrong card or a wrong memory leave, and what the recorder makes of it."""
 
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
 
 from firmware.policy.records import Ended, Outcome
-from firmware.store import erasable, identity
+from firmware.store import erasable, identity, rotate
+from firmware.store.ciphers import REAL
 from firmware.store.errors import (
     AlreadyProvisioned,
     IdentityDamaged,
@@ -18,12 +21,13 @@ from firmware.store.errors import (
 )
 from firmware.store.identity import Geometry, Identity
 from firmware.store.keys import Recipient, RequestKey, Role
+from firmware.store.layout import digest
 from firmware.store.vault import Vault
 from hw.sim.disk import SimDisk
 from hw.sim.memory import Failure, SimMemory
 from tests.store import reader
 from tests.store.listening import exported, heard, told, trusted
-from tests.store.world import DAY_MS, RECIPIENTS, REQUEST_KEYS, World, charter
+from tests.store.world import DAY_MS, RECIPIENTS, REQUEST_KEYS, World, charter, row
 
 MIRRORED = ("kt0", "kt1", "bags", "audit", "epochs", "documents")
 
@@ -473,3 +477,66 @@ def test_documents_that_do_not_fit_are_refused() -> None:
     assert world.vault.document("d7") == b"y"
     world.boot()
     assert world.vault.document("d7") is None
+
+
+def test_the_last_frame_of_an_interrupted_call_decayed_and_another_line_went_on() -> None:
+    world = World()
+    first, second = world.open(0), world.open(1)
+    world.speak(first, 3)
+    last = world.vault._core.calls[first].running.end  # type: ignore[union-attr]
+    world.speak(second, 3)
+    world.disk.corrupt("ring", (last - 1) * 4096, b"\xff" * 8)
+    world.cut()
+    assert sum(piece.samples for piece in heard(world.vault, first)) == 12_000
+    assert heard(world.vault, second)
+
+
+def test_a_document_of_a_vault_that_nobody_has_open() -> None:
+    world = World()
+    world.vault.put_document("site", b"settings")
+    generation = world.vault._core.table.gen
+    assert Vault.read_document(world.parts(), "site") == b"settings"
+    assert Vault.read_document(world.parts(), "notice") is None
+    assert [world.vault.names_document(name) for name in ("site", "notice")] == [True, False]
+    world.boot()
+    assert world.vault._core.table.gen == generation + 1
+
+
+def test_who_the_device_is() -> None:
+    world = World()
+    assert world.vault.fingerprint == digest(world.vault.genesis_public_key)
+    assert world.vault.ciphers is REAL
+    call_id = world.call()
+    body = world.vault.calls()[0].index_body()
+    assert body[:16] == call_id
+    assert len(body) == 35
+
+
+def test_a_call_opened_without_meta_and_cut_has_none_and_says_so() -> None:
+    world = World()
+    call_id = world.vault.open_call(0, world.now())
+    world.speak(call_id, 4)
+    world.cut()
+    assert world.vault.sealed(call_id).meta_entry is None
+    world.vault.hold(call_id, b"", world.now() + 300 * DAY_MS)
+    world.sleep(63 * DAY_MS, DAY_MS)
+    assert world.vault.sealed(call_id).meta_entry is None
+    assert heard(world.vault, call_id)
+
+
+def test_persisting_without_a_reason_is_harmless() -> None:
+    world = World()
+    call_id = world.call()
+    for _ in range(5):
+        rotate.plain(world.vault._core)
+    world.vault.write_row(row(0, 1, 2, Outcome.UNANSWERED))
+    world.cut()
+    assert heard(world.vault, call_id)
+
+
+def test_without_assertions_nothing_starts() -> None:
+    run = subprocess.run(
+        [sys.executable, "-O", "-c", "import firmware.store.vault"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert "assertions" in run.stderr
