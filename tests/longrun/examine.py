@@ -25,6 +25,7 @@ from tests.longrun.inside import (
     hold_refused_for_space,
     intents_left,
     is_closed,
+    mirrored,
     place_of,
     recent_log,
     retained,
@@ -167,9 +168,6 @@ class Examiner:
         try:
             gone = live_on(vault, found.clock)
             found.violations += overwritten(self.world, vault, promise.gone)
-            found.violations += [
-                "a document was lost" for name, data in promise.documents.items() if vault.document(name) != data
-            ][: "document" not in promise.pending.what]
         except (VaultError, AssertionError, OSError, ValueError, LookupError) as error:
             found.violations.append(f"I25 LIVENESS: life after recovery: {type(error).__name__}: {error}")
             return
@@ -212,10 +210,18 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
     bad += _judge_certificates(later, promise, there)
     bad += _judge_rows(vault, later, promise, there)
     bad += _judge_refusals(vault, later, promise, there, booted=booted)
+    if booted and isinstance(found.disk, QuickDisk):
+        bad += [
+            f"I1: a boot left the copies of {stem} different"
+            for stem, first, end in mirrored(vault)
+            if found.disk.differ(f"{stem}.a", f"{stem}.b", first, end)
+        ]
     if booted and intents_left(vault):
         bad.append("I25 LIVENESS: an intent was left over by a boot")
     if "latch" not in promise.pending.what:
         bad += ["an opt-out latch was forgotten" for line in promise.latched if not vault.opted_out(line)]
+    if "document" not in promise.pending.what:
+        bad += ["a document was lost" for name, data in promise.documents.items() if vault.document(name) != data]
     for order, until in promise.orders.items():
         if trusted <= until and not vault.order_seen(order):
             bad.append("I17 REQUEST-ONCE: an order was forgotten before its end")

@@ -29,8 +29,8 @@ class Effort:
     recovery of that; ``deep_every``: second boots and life after them."""
 
     subsets_max: int = 64
-    nested_every: int = 8
-    deep_every: int = 40
+    nested_every: int = 7
+    deep_every: int = 34
 
 
 @dataclass

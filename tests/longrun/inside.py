@@ -8,6 +8,7 @@ from firmware.store.bag import Bag, Pool
 from firmware.store.core import Call
 from firmware.store.identity import Identity
 from firmware.store.layout import BLOCK_BYTES
+from firmware.store.table import HEADER_BYTES
 from firmware.store.vault import Vault
 
 
@@ -145,6 +146,19 @@ def recent_log(vault: Vault, from_seq: int) -> list[AuditLine]:
         start -= log._segment
         lines = log._segment_lines(start) + lines
     return [line for line in lines if line.seq >= from_seq]
+
+
+def mirrored(vault: Vault) -> list[tuple[str, int, int]]:
+    """(file without its mirror, first byte, past the last) of what the vault relies on: its bags with their end marks,
+    its table, and the segment of the log that it writes."""
+    core = vault._core
+    size, position = core.pool.slot_bytes, core.log.cursor.position
+    bags = [
+        ("bags", slot * size, min(slot * size + bag.end + 64, (slot + 1) * size)) for slot, bag in core.bags.items()
+    ]
+    start = core.log._segment_start(position) % core.log._size
+    log = ("audit", start, start + position % core.log._segment)
+    return [*bags, log, (f"kt{core.table.gen & 1}", 0, HEADER_BYTES + len(core.table.encode()) + 16)]
 
 
 def identity_of(vault: Vault) -> Identity:

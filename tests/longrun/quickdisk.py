@@ -66,6 +66,17 @@ class QuickDisk(SimDisk):
         sectors = [(first // SECTOR_BYTES, -(-end // SECTOR_BYTES)) for first, end in spans]
         return any(first <= sector < end for at in (over, cached or ()) for sector in at for first, end in sectors)
 
+    def differ(self, one: str, other: str, offset: int, end: int) -> bool:
+        """Whether these files differ between two bytes, in what is not the shared base any more."""
+        changed = {s for name in (one, other) for s in (*self._over.get(name, ()), *self._cached.get(name, ()))}
+        for sector in changed:
+            start = sector * SECTOR_BYTES
+            if offset < start + SECTOR_BYTES and start < end:
+                part = slice(max(offset - start, 0), end - start)
+                if self._sector(one, sector)[part] != self._sector(other, sector)[part]:
+                    return True
+        return False
+
     def content(self, key: Key) -> bytes:
         """Of one sector, as reads show it; nobody looks at it by that."""
         return self._sector(*key)
