@@ -288,6 +288,21 @@ def test_every_forgery_is_found(genuine: Genuine, name: str, tmp_path: Path) -> 
         found_by_the_reader(genuine, name, tmp_path / "reader")
 
 
+@pytest.mark.parametrize("keep_bytes", [None, 0, 150])
+def test_an_answer_that_the_recorder_did_not_finish_is_not_called_verified(
+    genuine: Genuine, keep_bytes: int | None, tmp_path: Path
+) -> None:
+    stick = forged(genuine, lambda bag, earlier: None, tmp_path)
+    (manifest,) = stick.glob(f"TACET/*/{genuine.answer.name}/tagmanifest-sha512.txt")
+    whole = manifest.read_bytes()
+    manifest.unlink()
+    if keep_bytes is not None:
+        manifest.write_bytes(whole[:keep_bytes])
+    checked = run("verify", stick, "--home", genuine.home)
+    assert checked.code == 6, checked.out
+    assert all(len(line) <= 160 for line in (checked.out + checked.err).splitlines())
+
+
 @pytest.mark.parametrize("share", [n / 12 for n in range(13)])
 def test_a_forged_index_is_found_or_changes_nothing(genuine: Genuine, share: float, tmp_path: Path) -> None:
     """A flag that no signature covers (held) must not be believed."""

@@ -1,5 +1,6 @@
 """An answer bag on a stick or in the home: found, checked as a bag (``bagit``), its log followed, its calls named."""
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -28,6 +29,12 @@ ORDER_ID = re.compile(r"[0-9a-f]{32}")
 HOLD_EVENTS = frozenset({"HOLD", "CONFIRM", "EXTEND", "KEEP"})
 HOLD_ENDS = frozenset({"RELEASE", "LAPSE", "HOLD_REFUSED"})
 DEVICE_DIRECTORY = re.compile(r"[A-Z0-9][A-Z0-9-]{2,22}[A-Z0-9]")
+
+TAGS = {"bagit.txt", "bag-info.txt", "manifest-sha512.txt"}
+"""What the recorder's tag manifest covers. It is written last: without it the export did not finish."""
+
+logging.getLogger("bagit").addHandler(logging.NullHandler())
+"""What it finds is told once, by us."""
 
 
 @dataclass
@@ -96,12 +103,24 @@ def _check_bag(directory: Path, findings: Findings) -> None:
         findings.unverified(directory.name, "it contains a link, which no recorder writes")
         return
     try:
-        bagit.Bag(str(directory)).validate()
+        bag = bagit.Bag(str(directory))
+        bag.validate()
     except bagit.BagValidationError as error:
         for detail in error.details or [error]:
-            findings.damaged(directory.name, str(detail))
+            findings.damaged(directory.name, _bag_fault(detail))
     except (bagit.BagError, OSError, ValueError) as error:
         findings.damaged(directory.name, f"it is no complete bag: {error}")
+    else:
+        if not set(bag.entries) >= TAGS:
+            words = "its tag manifest is missing or cut: the recorder did not finish it, or it was changed"
+            findings.damaged(directory.name, words)
+
+
+def _bag_fault(detail: Exception) -> str:
+    """Two checksums of 128 digits help nobody."""
+    if isinstance(detail, bagit.ChecksumMismatch):
+        return f"{detail.path} is not what was written: its checksum differs"
+    return str(detail)
 
 
 def _read_order(bundle: Bundle) -> None:
