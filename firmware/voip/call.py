@@ -55,6 +55,8 @@ class Call:
     transferring: bool = False
     over_mono_us: int | None = None
     """The dialog ended in a transfer; the call waits for its successor."""
+    pushed_out: bool = False
+    """It made room for another at the limit of dialogs: whether it was ever answered is not known."""
 
     @property
     def inbound(self) -> bool:
@@ -256,7 +258,7 @@ class Call:
         if self.rule is Rule.TOO_MANY_CALLS:
             return Outcome.FAULT
         if self.answered_mono_us is None:
-            return Outcome.UNANSWERED
+            return Outcome.FAULT if self.pushed_out else Outcome.UNANSWERED
         if self.kept:
             return Outcome.RECORDED
         if self.encrypted:

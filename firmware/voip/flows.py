@@ -70,13 +70,18 @@ class FlowTable:
     _bound: dict[Address, _Binding] = field(default_factory=dict)
     _tombstones: OrderedDict[Address, int] = field(default_factory=OrderedDict)
 
-    def bind(self, owner: int, address: Address, target: Track | None, opposite: Track | None) -> int | None:
+    def bind(
+        self, owner: int, address: Address, target: Track | None, opposite: Track | None, *, yields: bool = False
+    ) -> int | None:
         """Packets to ``address`` go to ``target`` from now on. Returns the call of a stray flow that this explains.
 
-        The last agreement for an address wins: a port is used again by the next call.
+        The last agreement for an address wins, for a port is used again by the next call; but one that ``yields``
+        never takes an address from another call.
         """
         binding = self._bound.get(address)
         if binding is not None and binding.owner == owner and binding.target is target:
+            return None
+        if binding is not None and binding.owner != owner and yields:
             return None
         if binding is None and len(self._bound) >= self.flows_max:
             return None

@@ -30,7 +30,8 @@ class Limits:
     """Everything is bounded; a limit that is reached is an output, never an exception."""
 
     dialogs: int = 256
-    """Dialogs at a time. A new one pushes out the oldest unanswered; answered calls are never pushed out."""
+    """Dialogs at a time. A new one pushes out the oldest of those that are not from a peer or from inside, then (only
+    if it is from there itself) the oldest unanswered; answered calls are never pushed out."""
     message_bytes: int = 65_535
     """Longest SIP message; a longer one is not read (UDP cannot carry more)."""
     tcp_flows: int = 64

@@ -4,6 +4,7 @@ At most ``Limits.dialogs`` dialogs at a time; every call key gets one ``CallStar
 """
 
 from collections import OrderedDict
+from enum import IntEnum
 
 from firmware.policy.events import CallerIdHeard, DigitHeard, Port
 from firmware.policy.records import Direction, Ended
@@ -39,7 +40,20 @@ INFO_DIGIT_US = 250_000
 
 OPT_OUT_EVENTS = {**{str(digit): digit for digit in range(10)}, "*": 10, "#": 11}
 
+STRANGERS = (Rule.TRUNK_INVITE_OTHER_PEER, Rule.DIALOG_ALREADY_RUNNING)
+"""Whoever reaches the trunk can make calls of these rules, as many as they like."""
+
 DialogKey = tuple[str, str]
+
+
+class Standing(IntEnum):
+    """Which dialog goes first when there are too many."""
+
+    STRANGER = 0
+    """Of nobody we know; nothing of it is ever kept."""
+    UNANSWERED = 1
+    ANSWERED = 2
+    """Never goes."""
 
 
 class Switchboard:
@@ -87,13 +101,13 @@ class Switchboard:
     def _invite(
         self, message: SipMessage, port: Port, source: bytes, at_mono_us: int, branches_over: tuple[int, ...]
     ) -> list[VoipOutput]:
-        out = self._make_room(at_mono_us)
         dialog = Dialog(message, port, at_mono_us, branches_over)
         verdict = self._judge.judge(message, port, source)
+        out = self._make_room(verdict, at_mono_us)
         if len(self._dialogs) >= self._limits.dialogs:
             refused = self._open(None, Verdict(Direction.UNKNOWN, Rule.TOO_MANY_CALLS, 0, ()), at_mono_us, out)
             return out + self._close(refused, at_mono_us, Ended.FAULT)
-        predecessor = self._predecessor(message, port, at_mono_us)
+        predecessor = None if verdict.rule in STRANGERS else self._predecessor(message, port, at_mono_us)
         if predecessor is not None and self._settings.on_transfer is OnTransfer.CONTINUE:
             self._keep(dialog, predecessor)
             predecessor.successor = dialog
@@ -153,15 +167,17 @@ class Switchboard:
         branches, since = self._ended.get((invite.call_id, invite.from_tag), ((), at_mono_us))
         return branches if at_mono_us - since <= ENDED_US else ()
 
-    def _make_room(self, at_mono_us: int) -> list[VoipOutput]:
-        """At the limit the oldest call that is not answered makes room; an answered call never does."""
+    def _make_room(self, newcomer: Verdict, at_mono_us: int) -> list[VoipOutput]:
+        """At the limit the oldest dialog of the lowest standing makes room, but never for one that stands lower."""
         if len(self._dialogs) < self._limits.dialogs:
             return []
-        for dialog in self._dialogs.values():
-            call = self._call_of[id(dialog)]
-            if call.answered_mono_us is None:
-                return self._close(call, at_mono_us, Ended.FAULT)
-        return []
+        calls = [self._call_of[id(dialog)] for dialog in self._dialogs.values()]
+        lowest = min(calls, key=_standing, default=None)
+        highest = Standing.STRANGER if newcomer.rule in STRANGERS else Standing.UNANSWERED
+        if lowest is None or _standing(lowest) > highest:
+            return []
+        lowest.pushed_out = True
+        return self._close(lowest, at_mono_us, Ended.FAULT)
 
     def _running_dialog(self, message: SipMessage, port: Port, at_mono_us: int) -> list[VoipOutput]:
         """A request inside a dialog that began before we listened: its media is not to be taken for a call of its
@@ -174,7 +190,7 @@ class Switchboard:
         dialog.chosen = message.to_tag
         dialog.legs[message.to_tag] = Leg(answered=True, acked=True)
         steps = dialog.hear(message, port, at_mono_us)
-        known = self._bind_pending(0, dialog)
+        known = self._bind_pending(0, dialog, yields=True)
         call = self.calls.get(known) if known is not None else None
         if call is None:
             verdict = Verdict(Direction.UNKNOWN, Rule.DIALOG_ALREADY_RUNNING, 0, ("in_dialog_request",))
@@ -237,7 +253,7 @@ class Switchboard:
         return [CallAnswered(call.key, call.line, at_mono_us, call.direction, call.rule, evidence)]
 
     def _media(self, call: Call, dialog: Dialog, at_mono_us: int) -> list[VoipOutput]:
-        self._bind_pending(call.key, dialog, call if dialog is call.dialog else None)
+        self._bind_pending(call.key, dialog, call if dialog is call.dialog else None, yields=call.rule in STRANGERS)
         if dialog is not call.dialog:
             return []
         agreement = dialog.agreement
@@ -250,9 +266,12 @@ class Switchboard:
         caller, agent = (call.caller, call.agent) if answered else (None, None)
         for media, target, opposite in ((agreement.trunk, agent, caller), (agreement.inside, caller, agent)):
             if media.address is not None:
-                self._flows.bind(call.key, (media.address, media.port), target, opposite)
+                stranger = call.rule in STRANGERS
+                self._flows.bind(call.key, (media.address, media.port), target, opposite, yields=stranger)
 
-    def _bind_pending(self, owner: int, dialog: Dialog, call: Call | None = None) -> int | None:
+    def _bind_pending(
+        self, owner: int, dialog: Dialog, call: Call | None = None, *, yields: bool = False
+    ) -> int | None:
         """The address of an offer may be used before its answer is here (RFC 3264 5.1)."""
         pending = dialog.pending_media
         if pending is None or pending[1].address is None:
@@ -260,7 +279,7 @@ class Switchboard:
         side, media = pending
         tracks = (call.agent, call.caller) if call is not None else (None, None)
         target, opposite = tracks if side is Port.TRUNK else tracks[::-1]
-        return self._flows.bind(owner, _address(media), target, opposite)
+        return self._flows.bind(owner, _address(media), target, opposite, yields=yields)
 
     def _dialog_refused(self, call: Call, dialog: Dialog, at_mono_us: int) -> list[VoipOutput]:
         if dialog is not call.successor:
@@ -369,6 +388,12 @@ class Switchboard:
         for call in list(self.calls.values()):
             out += self._close(call, at_mono_us, Ended.FAULT)
         return out
+
+
+def _standing(call: Call) -> Standing:
+    if call.rule in STRANGERS:
+        return Standing.STRANGER
+    return Standing.UNANSWERED if call.answered_mono_us is None else Standing.ANSWERED
 
 
 def _address(media: Media) -> tuple[bytes, int]:
