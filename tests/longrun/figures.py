@@ -43,8 +43,9 @@ once that the healing of one copy of the log could be cut so that an acknowledge
   boots each image; the result is compared with what had been acknowledged, and with what a symbolic attacker opens who has
   every ciphertext ever made, the custodian's key and the erasable memory. Images that a boot cannot tell apart (all bytes
   that it looked at are equal) are counted and not booted again; a boot that comes to the one root and the table of another, or
-  to what another knew once its log was continued, and would see the same bytes from there on, is not carried on. A share of the recoveries is cut again, and again in the
-  recovery of that; a share is booted twice, with one copy of what is mirrored spoilt, and lives on.
+  to what another knew once its log was continued, and would see the same bytes from there on, is not carried on. A share of
+  the recoveries is cut again, and again in the recovery of that; a share is booted twice, with one copy of what is mirrored
+  spoilt, and lives on.
 - **At the lamp**: the state is judged at each acknowledgement, before any reboot, and with mirrored files spoilt in turn.
 - **Device-years** (`years.py`). Small devices live a year each: a few calls a day, cuts in the middle of any call to disk or
   memory and in the recovery, I/O errors, a memory that does not answer, clocks that jump, stop and fall silent, rings and
