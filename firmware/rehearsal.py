@@ -45,7 +45,7 @@ SIMULATED_HOLD_BYTES = 16 << 20
 
 def simulate(tape: Path, state: Path, pack: Path | None, ring_bytes: int, *, realtime: bool) -> None:
     """Play a tape. ``pack``: the stick to provision from, at the first start. Raises TapeError, VaultError, OSError."""
-    stage = Stage(read_tape(tape), state)
+    stage = _stage(tape, state)
     simulated = Simulated(stage)
     if pack is not None:
         simulated.provision(pack, ring_bytes)
@@ -57,6 +57,13 @@ def simulate(tape: Path, state: Path, pack: Path | None, ring_bytes: int, *, rea
             watcher,
             realtime=realtime,
         )
+
+
+def _stage(tape: Path, state: Path) -> Stage:
+    try:
+        return Stage(read_tape(tape), state)
+    except TapeError as error:
+        raise TapeError(f"{error} Nothing was played.") from None
 
 
 def open_capture(file: Path, trunk_mac: str | None) -> CaptureFile:

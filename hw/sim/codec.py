@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from firmware.ports import Block, CodecState, Playback, Samples
-from firmware.units import BLOCK_MS, BLOCK_SAMPLES, SAMPLE_RATE_HZ, SAMPLE_US
+from firmware.units import BLOCK_MS, BLOCK_SAMPLES, SAMPLE_RATE_HZ, SAMPLE_US, US_PER_S
 from hw.resample import LATENCY_SAMPLES_MAX, Resampler
 
 BLOCK_US = BLOCK_MS * 1000
@@ -24,6 +24,10 @@ LOST_AFTER_US = 500_000
 """As the real adapter: no callback for so long and the device counts as lost."""
 
 PLAYED_MAX = 10_000
+
+RATES_HZ = (8000, 16_000, 48_000)
+FRACTIONS = ("FLOAT", "DOUBLE")
+"""Subtypes of soundfile whose samples it would hand out as 0 and 1 where whole numbers are asked for."""
 
 QUEUE_BLOCKS_MAX = 100
 """As the real adapter: 10 s; past it the oldest block is lost, which shows as a jump of ``first_sample``."""
@@ -65,7 +69,7 @@ SILENCE = ArrayAudio(np.zeros(0, np.int16))
 
 
 class WavAudio:
-    """A mono 16-bit WAV at 8, 16 or 48 kHz, read and resampled as it is needed, so that a tape of days fits.
+    """A mono WAV of whole numbers at 8, 16 or 48 kHz, read and resampled as it is needed, so that a tape of days fits.
 
     Raises ValueError with one sentence where the file is none of these.
     """
@@ -73,17 +77,21 @@ class WavAudio:
     def __init__(self, path: Path) -> None:
         try:
             self._file = soundfile.SoundFile(str(path))
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: not a sound file that can be read: {error.error_string}") from error
-        if self._file.channels != 1 or self._file.samplerate not in (8000, 16000, 48000):
+        except (OSError, soundfile.SoundFileError):
+            raise ValueError(f"The audio file {path.name!r} is not a sound file that can be read.") from None
+        if self._file.channels != 1 or self._file.samplerate not in RATES_HZ or self._file.subtype in FRACTIONS:
             raise ValueError(
-                f"{path}: has {self._file.channels} channels at {self._file.samplerate} Hz;"
-                " a line's audio is mono at 8, 16 or 48 kHz. Convert it and start again."
+                f"The audio file {path.name!r} has {self._file.channels} channel(s) at {self._file.samplerate} Hz "
+                f"({self._file.subtype}); a line's audio is mono at 8, 16 or 48 kHz in 16 bits. Convert it first."
             )
         self._factor = self._file.samplerate // SAMPLE_RATE_HZ
         self._resampler = Resampler(self._file.samplerate, 1)
         self._have_from = 0
         self._have: Samples = np.zeros(0, np.int16)
+
+    @property
+    def length_us(self) -> int:
+        return int(self._file.frames) * US_PER_S // int(self._file.samplerate)
 
     def read(self, first_sample: int, samples: int) -> Samples:
         if first_sample < self._have_from or first_sample > self._have_from + len(self._have):

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
 from firmware.policy.events import Lamp, Signal
 from firmware.ports import ErasableMemory
 from firmware.units import US_PER_S
@@ -61,10 +59,12 @@ class RudeMemory:
 
 
 class Stage:
-    """``advance`` moves the tape; the rest is what the machine is plugged into."""
+    """``advance`` moves the tape; the rest is what the machine is plugged into. Raises TapeError (its audio, before
+    ``state`` is touched; a stick's directory that has gone, in ``advance``), OSError."""
 
     def __init__(self, tape: Tape, state: Path, *, bounce_edges_max: int = 0) -> None:
         self._tape = tape
+        self._audio_end_us = max((_length_us(line.audio) for line in tape.lines if line.audio), default=0)
         self._names = [line.name for line in tape.lines]
         self._bounce_edges_max = bounce_edges_max
         self._events: list[tuple[int, int, TapeEvent | Callable[[], None]]] = []
@@ -87,7 +87,6 @@ class Stage:
         self._ringing: dict[int, int] = {}
         self._codec: SimCodec | None = None
         self._pins: SimPins | None = None
-        self._audio_end_us = max((_length_us(line.audio) for line in tape.lines if line.audio), default=0)
 
     @property
     def card_stalled(self) -> bool:
@@ -209,7 +208,7 @@ class Stage:
 
     def _do_stick_in(self, line: int, given: dict[str, Any]) -> None:
         if not given["dir"].is_dir():
-            raise TapeError(f"The stick's directory {given['dir'].name} is not there.")
+            raise TapeError(f"The stick's directory {given['dir'].name} is not there any more.")
         self.plugged, self.stick_news = SimStick(str(given["dir"])), True
 
     def _do_stick_out(self, line: int, given: dict[str, Any]) -> None:
@@ -258,7 +257,6 @@ class Stage:
 
 def _length_us(audio: Path) -> int:
     try:
-        info = soundfile.info(str(audio))
-    except (OSError, soundfile.LibsndfileError):
-        raise TapeError(f"The audio file {audio.name} cannot be read.") from None
-    return int(info.frames) * US_PER_S // int(info.samplerate)
+        return WavAudio(audio).length_us
+    except ValueError as error:
+        raise TapeError(str(error)) from None

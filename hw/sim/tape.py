@@ -6,14 +6,28 @@ start = 2026-03-02T09:00:00Z
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from re import fullmatch
+from typing import Any, TypeGuard
+
+from firmware.units import MS_PER_S, US_PER_S
 
 EVENTS_MAX = 100_000
+TAPE_BYTES_MAX = 32 << 20
+"""More than EVENTS_MAX events need."""
 HOURS_MAX = 24 * 90
+SPAN_S_MAX = 86_400
+TIMES_MAX = 1000
+YEARS = range(2000, 2100)
+"""What a tape's clocks may show: the calendar rules are for these."""
+
+LINE_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
+LINES_MAX = 32
+"""As the settings of a site have it."""
+SHOWN_CHARACTERS_MAX = 40
 
 KEYS = ("payment", "opt_out", "keep")
 
@@ -77,81 +91,153 @@ class Tape:
 
 def read_tape(path: Path) -> Tape:
     """Raises TapeError."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TapeError(f"The tape {path.name} cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise TapeError(f"The tape {path.name} is not TOML: {error}.") from None
+    document = _document(path)
     unknown = sorted(set(document) - {"start", "line", "event"})
     if unknown:
-        raise TapeError(f"The tape has an unknown entry {unknown[0]!r}; known are start, line and event.")
-    lines = tuple(_line(entry, path.parent) for entry in _tables(document.get("line", []), "line"))
+        raise TapeError(f"The tape has an unknown entry {as_written(unknown[0])}; known are start, line and event.")
+    start_utc_ms = _moment(document.get("start"), "The tape's start")
+    lines = tuple(_line(entry, path.parent) for entry in _tables(document.get("line", []), "line", LINES_MAX))
     if not lines:
         raise TapeError("The tape has no [[line]].")
-    names = {line.name for line in lines}
-    events = [
-        _event(entry, i + 1, names, path.parent) for i, entry in enumerate(_tables(document.get("event", []), "event"))
-    ]
-    return Tape(_start(document.get("start")), lines, tuple(sorted(events, key=lambda event: event.at_us)))
+    names = [line.name for line in lines]
+    if len(set(names)) != len(names):
+        raise TapeError("Two lines of the tape have one name; each needs its own.")
+    entries = _tables(document.get("event", []), "event", EVENTS_MAX)
+    events = [_event(entry, i + 1, _Around(names, path.parent)) for i, entry in enumerate(entries)]
+    return Tape(start_utc_ms, lines, tuple(sorted(events, key=lambda event: event.at_us)))
 
 
-def _tables(given: Any, what: str) -> list[dict[str, Any]]:
+def as_written(text: str) -> str:
+    """Somebody's word in a sentence of ours: in quotes, on one line, and not all of it where it is long."""
+    return repr(text[:SHOWN_CHARACTERS_MAX])
+
+
+def _document(path: Path) -> dict[str, Any]:
+    name = as_written(path.name)
+    try:
+        with path.open("rb") as file:
+            data = file.read(TAPE_BYTES_MAX + 1)
+    except OSError as error:
+        raise TapeError(f"The tape {name} cannot be read: {error.strerror}.") from None
+    if len(data) > TAPE_BYTES_MAX:
+        raise TapeError(f"The tape {name} is longer than {TAPE_BYTES_MAX >> 20} MiB.")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise TapeError(f"The tape {name} is not TOML: it is not text in UTF-8.") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists
+        raise TapeError(f"The tape {name} is not TOML: {error}.") from None
+
+
+def _tables(given: Any, what: str, most: int) -> list[dict[str, Any]]:
     if not isinstance(given, list) or any(not isinstance(entry, dict) for entry in given):
-        raise TapeError(f"{what} must be written as [[{what}]].")
-    if len(given) > EVENTS_MAX:
-        raise TapeError(f"The tape has more than {EVENTS_MAX} entries of [[{what}]].")
+        raise TapeError(f"In a tape, {what} must be written as [[{what}]].")
+    if len(given) > most:
+        raise TapeError(f"The tape has more than {most} entries of [[{what}]].")
     return given
 
 
-def _start(given: Any) -> int:
-    if not isinstance(given, datetime):
-        raise TapeError("The tape's start must be a date and time, such as 2026-03-02T09:00:00Z.")
-    moment = given if given.tzinfo is not None else given.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
-
-
 def _line(entry: Mapping[str, Any], folder: Path) -> TapeLine:
-    unknown = sorted(set(entry) - {"name", "audio"})
-    if unknown or not isinstance(entry.get("name"), str):
+    name, audio = entry.get("name"), entry.get("audio")
+    if set(entry) - {"name", "audio"}:
         raise TapeError("A [[line]] has a name and, if it has sound, audio; nothing else.")
-    audio = entry.get("audio")
-    if audio is not None and not isinstance(audio, str):
-        raise TapeError(f"The audio of line {entry['name']} must be the path of a WAV file.")
-    return TapeLine(entry["name"], folder / audio if audio else None)
+    if not isinstance(name, str) or not fullmatch(LINE_NAME, name):
+        raise TapeError("A [[line]] needs a name of 1 to 32 small letters, digits, - and _.")
+    return TapeLine(name, None if audio is None else _path(audio, f"The audio of line {name}", folder))
 
 
-def _event(entry: dict[str, Any], number: int, lines: set[str], folder: Path) -> TapeEvent:
+def _event(entry: dict[str, Any], number: int, around: "_Around") -> TapeEvent:
     at, do = entry.get("at"), entry.get("do")
-    if not isinstance(at, (int, float)) or isinstance(at, bool) or not 0 <= at <= HOURS_MAX * 3600:
+    if not _is_number(at) or not 0 <= at <= HOURS_MAX * 3600:
         raise TapeError(f"Event {number} needs `at`, in seconds from 0 to {HOURS_MAX * 3600}.")
-    if do not in NEEDS:
-        raise TapeError(f"Event {number} does {do!r}, which is not one of: {', '.join(NEEDS)}.")
+    if not isinstance(do, str) or do not in NEEDS:
+        what = f"does {as_written(do)}, which" if isinstance(do, str) else "needs `do`, which"
+        raise TapeError(f"Event {number} {what} must be one of: {', '.join(NEEDS)}.")
     given = {key: value for key, value in entry.items() if key not in ("at", "do")}
     missing = [key for key in NEEDS[do] if key not in given]
     if missing:
         raise TapeError(f"Event {number} ({do}) needs `{missing[0]}`.")
     unknown = sorted(set(given) - set(NEEDS[do]) - set(MAY.get(do, ())))
     if unknown:
-        raise TapeError(f"Event {number} ({do}) has an unknown entry `{unknown[0]}`.")
-    return TapeEvent(
-        round(at * 1_000_000), do, {key: _value(key, value, number, lines, folder) for key, value in given.items()}
-    )
+        raise TapeError(f"Event {number} ({do}) has an unknown entry {as_written(unknown[0])}.")
+    values = {key: READERS[key](value, f"Event {number} ({do}): `{key}`", around) for key, value in given.items()}
+    return TapeEvent(round(at * US_PER_S), do, values)
 
 
-def _value(key: str, value: Any, number: int, lines: set[str], folder: Path) -> Any:
-    if key == "line" and value not in lines:
-        raise TapeError(f"Event {number} names a line that the tape does not have.")
-    if key == "key" and value not in KEYS:
-        raise TapeError(f"Event {number} names a key that is not one of: {', '.join(KEYS)}.")
-    if key == "dir":
-        if not isinstance(value, str):
-            raise TapeError(f"Event {number}: `dir` must be a path.")
-        return folder / value
-    if key == "to":
-        return _start(value)
-    if key == "times" and (type(value) is not int or not 1 <= value <= 1000):
-        raise TapeError(f"Event {number}: `times` must be a whole number from 1 to 1000.")
-    if key in ("for", "every") and (not isinstance(value, (int, float)) or not 0 < value <= 86_400):
-        raise TapeError(f"Event {number}: `{key}` must be seconds, more than 0 and at most 86400.")
+# -------------------------------------------------------------------------------------------- one value of an event
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What the values of an event may name."""
+
+    lines: list[str]
+    folder: Path
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _moment(value: Any, what: str) -> int:
+    if not isinstance(value, datetime) or value.year not in YEARS:
+        years = f"from {YEARS[0]} to {YEARS[-1]}"
+        raise TapeError(f"{what} must be a date and time {years}, such as 2026-03-02T09:00:00Z.")
+    moment = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    return round(moment.timestamp() * MS_PER_S)
+
+
+def _path(value: Any, what: str, folder: Path) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise TapeError(f"{what} must be a path.")
+    return folder / value
+
+
+def _a_line(value: Any, what: str, around: _Around) -> str:
+    if not isinstance(value, str) or value not in around.lines:
+        raise TapeError(f"{what} must be a line that the tape has: {', '.join(around.lines)}.")
     return value
+
+
+def _a_key(value: Any, what: str, around: _Around) -> str:
+    if not isinstance(value, str) or value not in KEYS:
+        raise TapeError(f"{what} must be one of: {', '.join(KEYS)}.")
+    return value
+
+
+def _a_directory(value: Any, what: str, around: _Around) -> Path:
+    path = _path(value, what, around.folder)
+    try:
+        there = path.is_dir()
+    except OSError:  # a name too long, a directory that may not be looked into
+        there = False
+    if not there:
+        raise TapeError(f"{what} must be a stick's directory; {as_written(value)} is none.")
+    return path
+
+
+def _a_moment(value: Any, what: str, around: _Around) -> int:
+    return _moment(value, what)
+
+
+def _a_count(value: Any, what: str, around: _Around) -> int:
+    if type(value) is not int or not 1 <= value <= TIMES_MAX:
+        raise TapeError(f"{what} must be a whole number from 1 to {TIMES_MAX}.")
+    return value
+
+
+def _a_span(value: Any, what: str, around: _Around) -> float:
+    if not _is_number(value) or not 1 / US_PER_S <= value <= SPAN_S_MAX:
+        raise TapeError(f"{what} must be seconds, more than 0 and at most {SPAN_S_MAX}.")
+    return float(value)
+
+
+READERS: dict[str, Callable[[Any, str, _Around], Any]] = {
+    "line": _a_line,
+    "key": _a_key,
+    "dir": _a_directory,
+    "for": _a_span,
+    "to": _a_moment,
+    "times": _a_count,
+    "every": _a_span,
+}
