@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from firmware import columns
 from firmware.policy.records import LedgerRow
 
-HEAD = ("seq", "line", "outcome", "direction", "rule", "started", "ended", "keep")
+HEAD = ("seq", "line", "outcome", "direction", "rule", "started", "length", "keep")
 
 
 def rows(ledger: Iterable[tuple[int, LedgerRow]], line_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -32,6 +33,8 @@ def rows(ledger: Iterable[tuple[int, LedgerRow]], line_names: Sequence[str]) -> 
 
 def table(found: Sequence[dict[str, Any]], zone: str = "Europe/London") -> str:
     """Local times, as everything that a person reads."""
+    if not found:
+        return "No calls yet."
     local = ZoneInfo(zone)
     cells = [
         (
@@ -41,23 +44,24 @@ def table(found: Sequence[dict[str, Any]], zone: str = "Europe/London") -> str:
             row["direction"],
             row["rule"],
             f"{_local(row['started_utc'], local):%Y-%m-%d %H:%M:%S}",
-            f"{_local(row['ended_utc'], local):%H:%M:%S}",
+            _length(row),
             row["keep"] or "",
         )
         for row in found
     ]
-    head = HEAD if any(cell[-1] for cell in cells) else HEAD[:-1]
-    widths = [max(len(str(line[i])) for line in [head, *cells]) for i in range(len(head))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)).rstrip()
-        for line in [head, *cells]
-    ]
-    lines.insert(1, "-" * max(len(line) for line in lines))
-    return "\n".join(lines) if cells else "No calls yet."
+    kept = len(HEAD) if any(cell[-1] for cell in cells) else len(HEAD) - 1
+    return columns.table(HEAD[:kept], [cell[:kept] for cell in cells], shrink=(HEAD.index("line"), HEAD.index("rule")))
 
 
 def utc_text(utc_ms: int) -> str:
     return datetime.fromtimestamp(utc_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _length(row: dict[str, Any]) -> str:
+    """Minutes and seconds."""
+    lasted = datetime.fromisoformat(row["ended_utc"]) - datetime.fromisoformat(row["started_utc"])
+    minutes, seconds = divmod(round(lasted.total_seconds()), 60)
+    return f"{minutes}:{seconds:02d}"
 
 
 def _local(text: str, zone: ZoneInfo) -> datetime:

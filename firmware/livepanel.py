@@ -2,8 +2,10 @@
 press."""
 
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Protocol
 
+from firmware import columns
 from firmware.appliance import Appliance
 from firmware.policy.events import Lamp, Signal
 from firmware.simulate import World
@@ -15,7 +17,8 @@ TAP_US = US_PER_S // 5
 
 KEYS = {"p": Signal.PAYMENT, "r": Signal.PAYMENT, "o": Signal.OPT_OUT, "k": Signal.KEEP}
 HELP = "p payment   r resume (held)   o opt-out (held)   k keep   q quit"
-BAR_CELLS = 20
+BAR_CELLS = 8
+"""A row is at most 100 characters wide, so that a terminal does not wrap it."""
 FLOOR_DBM0 = -60.0
 
 
@@ -62,7 +65,7 @@ def draw(appliance: Appliance | None, tape_us: int, lit: dict[tuple[int, Lamp], 
             level = _bar(appliance.loop.panel.lines[line.line].level_dbm0)
             rows.append(f"  {facts.name:<10.10} {line.state:<12} {level}  {lamps}")
         faults = ", ".join(sorted(appliance.loop.panel.faults()))
-        rows.append(f"  faults: {faults or 'none'}")
+        rows.append("  " + shorten(f"faults: {faults or 'none'}", columns.WIDTH - 2, placeholder=" …"))
     rows.append(HELP)
     return "\n".join(rows)
 

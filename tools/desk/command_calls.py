@@ -1,14 +1,16 @@
 """import, list, extract, verify, purge, log: what came back on a stick."""
 
 import argparse
-import csv
 import json
 import re
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from firmware import columns
+from firmware.units import MS_PER_S
 from tools.desk import audio
 from tools.desk.bundle import enrolled_genesis, find_bundles, read_bundle
 from tools.desk.callfile import check_call
@@ -21,7 +23,7 @@ from tools.desk.home import Home
 from tools.desk.imports import import_stick
 from tools.desk.indexing import Imported
 from tools.desk.library import CallRow, Query
-from tools.desk.local_times import local_text, zone_of
+from tools.desk.local_times import zone_of
 from tools.desk.opening import hear
 from tools.desk.times import utc_ms_text
 
@@ -178,25 +180,29 @@ def listed(row: CallRow) -> dict[str, Any]:
     }
 
 
+LIST_HEAD = ("call", "started", "line", "length", "number", "outcome", "held", "gaps")
+
+
 def _print_table(rows: list[CallRow], zone: ZoneInfo) -> None:
-    table = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
-    table.writerow(["call", "started", "line", "duration s", "number", "outcome", "held", "gaps", "audio"])
+    cells = []
     for row in rows:
-        reasons = ",".join(sorted({reason for _, _, reason in row.gaps}))
+        reasons = ", ".join(sorted({reason for _, _, reason in row.gaps}))
         held = "provisional" if row.provisional else "held" if row.held else "refused" if row.hold_refused else ""
-        table.writerow(
-            [
+        minutes, seconds = divmod(round(row.duration_s), 60)
+        cells.append(
+            (
                 row.call_id[:12],
-                local_text(row.started_utc_ms, zone),
+                f"{datetime.fromtimestamp(row.started_utc_ms / MS_PER_S, zone):%Y-%m-%d %H:%M}",
                 row.line_name,
-                f"{row.duration_s:.1f}",
+                f"{minutes}:{seconds:02d}",
                 row.number or row.number_absence or "",
                 row.outcome,
                 held,
-                reasons,
-                "yes" if row.bag else "no",
-            ]
+                reasons if row.bag else "no audio here",
+            )
         )
+    shrink = tuple(LIST_HEAD.index(name) for name in ("gaps", "line", "number"))
+    print(f"{columns.table(LIST_HEAD, cells, shrink)}\nTimes are {zone.key}." if cells else "No calls.")
 
 
 # --------------------------------------------------------------------------------------------------------- extract
