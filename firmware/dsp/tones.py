@@ -55,6 +55,10 @@ FIT_SHARE_MIN = 0.80
 SINGLE_MIN = 0.92
 """One frequency explains at least this much of what two explain: with two it is at most 0.8 at 6 dB of twist."""
 
+TWIST_MAX_DB = 12.0
+"""Of two frequencies the weaker is at most so far below the other: 6 dB at the line, noise, and a margin. One note of
+music near either of them is 30 dB and more."""
+
 SCALES = np.arange(-0.06, 0.0601, 0.005)
 """5 % of frequency (SIN 350) and a margin."""
 
@@ -287,14 +291,18 @@ class ToneReceiver:
         if np.ptp(level) > LEVEL_SPREAD_DB:
             return Fit(None, 0.0)
         best: dict[tuple[float, ...], tuple[float, float]] = {}
+        scales: dict[tuple[float, ...], float] = {}
         for hz in self._alternatives:
             z = x @ _bases(hz, window)
             power = np.sum(z.reshape(len(x), len(SCALES), 2 * len(hz)) ** 2, axis=2) / energy[:, None]
             scale = np.argmax(power, axis=1)
             best[hz] = float(np.mean(power[np.arange(len(x)), scale])), float(np.std(scale))
+            scales[hz] = 1.0 + float(SCALES[int(np.median(scale))])
         chosen = _chosen({hz: share for hz, (share, _) in best.items()})
         share, spread = best[chosen]
         if share < FIT_SHARE_MIN or spread > SCALE_SPREAD_MAX:
+            return Fit(None, 0.0)
+        if len(chosen) == 2 and _twist_db(x, chosen, scales[chosen]) > TWIST_MAX_DB:
             return Fit(None, 0.0)
         return Fit(chosen, float(np.mean(level)))
 
@@ -349,6 +357,14 @@ def _chosen(shares: dict[tuple[float, ...], float]) -> tuple[float, ...]:
     best = max(shares, key=lambda hz: shares[hz])
     single = max((hz for hz in shares if len(hz) == 1), key=lambda hz: shares[hz], default=best)
     return single if shares[single] > SINGLE_MIN * shares[best] else best
+
+
+def _twist_db(x: Signal, hz: tuple[float, ...], scale: float) -> float:
+    """How far the weaker of two frequencies is below the other, over all windows [windows, n]."""
+    angle = 2.0 * np.pi * scale * np.outer(np.arange(x.shape[1]) / RATE_HZ, hz)
+    parts = np.linalg.lstsq(np.hstack([np.cos(angle), np.sin(angle)]), x.T.astype(np.float64), rcond=None)[0]
+    power = np.sum(parts.reshape(2, 2, -1) ** 2, axis=(0, 2)) + 1e-9
+    return abs(10.0 * float(np.log10(power[0] / power[1])))
 
 
 def _near(measured_s: float, nominal_s: float) -> bool:

@@ -130,3 +130,11 @@ def test_another_network_is_another_table() -> None:
     x = np.concatenate([np.zeros(8000), on, off, on, off, on, off])
     assert [tone.tone for tone in heard(x, Ear(1, tone_plan=EUROPE))] == [Tone.BUSY]
     assert heard(x) == []
+
+
+@pytest.mark.parametrize("note_hz", [350.0, 371.0, 419.0, 440.0, 466.0])
+def test_one_held_note_is_not_the_two_of_dial_or_ringing_tone(note_hz: float) -> None:
+    rng = np.random.default_rng(9)
+    note = signals.decimate(signals.tones((note_hz, 2.0 * note_hz), (-16.0, -26.0), 0.9, rng, 0.01))
+    x = np.concatenate([np.zeros(8000), note, np.zeros(8000)])
+    assert not kinds(signals.add_snr(x, signals.rms(-16.0) ** 2, 30.0, rng)) & {"dial", "ringing"}
