@@ -51,6 +51,9 @@ ACKNOWLEDGE_KEY = "D"
 ACKNOWLEDGE_WITHIN_SAMPLES = 250 * SAMPLE_RATE_HZ // 1000
 """A telephone answers the call-waiting alert within 100 ms by a DTMF D of 65 to 75 ms (W91030 fig. 9-6): not a key."""
 
+VOICE_EDGE = SAMPLE_RATE_HZ // 5
+"""The detector adds a little at both ends of a voice, up to 150 ms in noise 10 dB below it."""
+
 ABSENCE = {"P": Absence.WITHHELD, "O": Absence.UNAVAILABLE}
 SIGNALLINGS = ("auto", "v23", "bell", "dtmf")
 STANDARD_OF = {"v23": "v23", "bell": "bell202"}
@@ -115,6 +118,8 @@ class Ear:
         self._call_began = [0] * lines
         self._voice_end = [0] * lines
         self._levels = LevelMeter(lines)
+        self._unjudged: list[Quality] = []
+        """Seconds of which it is not known yet whether somebody spoke."""
         self._voice = VoiceDetector(lines)
         self._tones = ToneReceiver(lines, tone_plan)
         self._alerts = AlertToneReceiver(lines)
@@ -172,6 +177,7 @@ class Ear:
         self._hear_held()
         self._call_began[line] = self._position
         self._levels.reset(line)
+        self._unjudged = [quality for quality in self._unjudged if quality.line != line]
         self._voice.reset(line)
         self._tones.reset(line)
         self._alerts.reset(line)
@@ -186,7 +192,10 @@ class Ear:
     def _hear_levels(self, samples: Samples, voices: list[Voice]) -> list[Quality]:
         for voice in voices:
             self._voice_end[voice.line] = max(self._voice_end[voice.line], voice.end_sample)
-        return self._levels.feed(samples)
+        self._unjudged.extend(self._levels.feed(samples))
+        judged = [quality for quality in self._unjudged if quality.end_sample <= self._voice.judged_until]
+        self._unjudged = [quality for quality in self._unjudged if quality.end_sample > self._voice.judged_until]
+        return judged
 
     def _hear_keys(self, x: NDArray[np.float32], listening: Sequence[Listening]) -> list[Event]:
         """Keys while digits may be heard; keyed caller-ID while the line is idle (caller-ID may be heard and digits may
@@ -245,9 +254,11 @@ class Ear:
         )
 
     def _silent(self, quality: Quality) -> bool:
-        """No voice in this second."""
-        going_on = self._voice.going_on(quality.line) is not None
-        return not going_on and self._voice_end[quality.line] <= quality.end_sample - SAMPLE_RATE_HZ
+        """No voice in this second but what reaches into it by less than VOICE_EDGE."""
+        going_on = self._voice.going_on(quality.line)
+        if going_on is not None and going_on.onset_sample < quality.end_sample - VOICE_EDGE:
+            return False
+        return self._voice_end[quality.line] <= quality.end_sample - SAMPLE_RATE_HZ + VOICE_EDGE
 
     def _call(self, call: CallHeard) -> Event:
         axis = self._axes[call.line]

@@ -22,7 +22,7 @@ from firmware.policy.events import (
     ToneHeard,
 )
 from tests.dsp.hearing import ALL, CALL, IDLE, PAYMENT, hear, only
-from tools.dsp_train import signals
+from tools.dsp_train import scenes, signals
 from tools.dsp_train.signals import Wave
 
 CARD = "4929000000000014"
@@ -292,6 +292,24 @@ def test_a_talker_in_noise_or_over_hum_is_somebody_and_his_pauses_are_not(hum_db
     heard = [second.silent for second in only(hear(x, tail_s=0.0), ChannelQuality)]
     assert not any(heard[5:8] + heard[14:17])
     assert all(heard[1:4] + heard[11:13] + heard[20:22])
+
+
+@pytest.mark.parametrize("talkers", [8, 14])
+def test_a_talker_before_a_room_of_voices_is_somebody_and_the_room_is_not(talkers: int) -> None:
+    rng = np.random.default_rng([60, talkers])
+    talk = signals.voice(6.0, rng, -16.0)
+    x = np.concatenate([np.zeros(40_000), talk, np.zeros(48_000), talk, np.zeros(48_000)])
+    room = scenes.babble(len(x), [signals.voice(30.0, rng) for _ in range(talkers)], rng, talkers)
+    silent = [second.silent for second in only(hear(x + room * signals.rms(-31.0)), ChannelQuality)]
+    assert not any(silent[5:11] + silent[17:23])
+    assert sum(silent[:5] + silent[11:17] + silent[23:29]) >= 12
+
+
+def test_a_line_that_goes_dead_in_noise_or_talk_is_nobody_from_then_on() -> None:
+    rng = np.random.default_rng(61)
+    for x in (signals.noise(80_000, -35.0, rng), signals.voice(10.0, rng) + signals.noise(80_000, -50.0, rng)):
+        heard = only(hear(x, tail_s=10.0), ChannelQuality)
+        assert all(second.silent for second in heard[10:])
 
 
 def by_sound(x: Wave) -> list[Event]:

@@ -12,22 +12,21 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from firmware.dsp.dtmf import Digit, DtmfReceiver
 from firmware.dsp.dtmf_segment import FEATURES
-from tools.dsp_train import corpus, signals
+from tools.dsp_train import corpus, network, signals
+from tools.dsp_train.network import Recipe, Rows, Weights
 from tools.dsp_train.signals import Press, Rng, Wave
 
 TRAIN_SEED, HELD_SEED = 20261124, 77
 KINDS = ("keys", "spoken", "people", "double", "music", "noise")
 TRAIN_LANGUAGES, HELD_LANGUAGES = ("it", "ru"), ("en", "es", "fr")
-HIDDEN, NETWORKS = 32, 3
-NEGATIVE_WEIGHT, DECAY = 3.0, 2e-4
-TARGET = Path(__file__).resolve().parents[2] / "firmware" / "dsp" / "dtmf_weights.py"
+RECIPE = Recipe(hidden=32, networks=3)
+NEGATIVE_COST = 3.0
+"""Of a wrong key; a missed one costs 1."""
 
-Rows = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Features [n, len(FEATURES)] and labels [n]."""
+TARGET = Path(__file__).resolve().parents[2] / "firmware" / "dsp" / "dtmf_weights.py"
 
 
 def heard(x: Wave) -> list[Digit]:
@@ -139,67 +138,10 @@ def data(seed: int, languages: tuple[str, ...], strings: int, minutes: int) -> d
     }
 
 
-def train(rows: Rows, seed: int, epochs: int = 80) -> dict[str, NDArray[np.float64]]:
-    """One hidden layer of tanh units, logistic loss (a wrong key costs NEGATIVE_WEIGHT), Adam, weight decay."""
-    features, labels = rows
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    x = np.clip((features - mean) / scale, -4.0, 4.0)
-    weight = np.where(labels > 0, 1.0, NEGATIVE_WEIGHT)
-    rng = np.random.default_rng(seed)
-    p = [
-        rng.standard_normal((x.shape[1], HIDDEN)) / np.sqrt(x.shape[1]),
-        np.zeros(HIDDEN),
-        rng.standard_normal(HIDDEN) / np.sqrt(HIDDEN),
-        np.zeros(1),
-    ]
-    first, second, step = [np.zeros_like(q) for q in p], [np.zeros_like(q) for q in p], 0
-    for epoch in range(epochs):
-        rate = 0.005 * (1 + np.cos(np.pi * epoch / epochs)) + 1e-5
-        for chosen in np.array_split(rng.permutation(len(x)), max(1, len(x) // 512)):
-            step += 1
-            hidden = np.tanh(x[chosen] @ p[0] + p[1])
-            odds = hidden @ p[2] + p[3]
-            error = (1.0 / (1.0 + np.exp(-odds)) - labels[chosen]) * weight[chosen] / len(chosen)
-            back = np.outer(error, p[2]) * (1.0 - hidden**2)
-            gradients = (
-                x[chosen].T @ back + DECAY * p[0],
-                back.sum(axis=0),
-                hidden.T @ error + DECAY * p[2],
-                error.sum(keepdims=True),
-            )
-            for i, g in enumerate(gradients):
-                first[i] = 0.9 * first[i] + 0.1 * g
-                second[i] = 0.999 * second[i] + 0.001 * g**2
-                move = (first[i] / (1 - 0.9**step)) / (np.sqrt(second[i] / (1 - 0.999**step)) + 1e-8)
-                p[i] = p[i] - rate * move
-    return {"mean": mean, "scale": scale, "hidden": p[0], "hidden_bias": p[1], "output": p[2], "bias": p[3]}
-
-
-def train_several(rows: Rows, seed: int) -> dict[str, NDArray[np.float64]]:
-    """The mean of NETWORKS networks from different starts, as one wider network."""
-    parts = [train(rows, seed + i) for i in range(NETWORKS)]
-    return {
-        "mean": parts[0]["mean"],
-        "scale": parts[0]["scale"],
-        "hidden": np.concatenate([p["hidden"] for p in parts], axis=1),
-        "hidden_bias": np.concatenate([p["hidden_bias"] for p in parts]),
-        "output": np.concatenate([p["output"] for p in parts]) / NETWORKS,
-        "bias": np.mean([p["bias"] for p in parts], axis=0),
-    }
-
-
-def log_odds(weights: dict[str, NDArray[np.float64]], features: NDArray[np.float64]) -> NDArray[np.float64]:
-    x = np.clip((features - weights["mean"]) / weights["scale"], -4.0, 4.0)
-    out: NDArray[np.float64] = (
-        np.tanh(x @ weights["hidden"] + weights["hidden_bias"]) @ weights["output"] + weights["bias"]
-    )
-    return out
-
-
-def report(weights: dict[str, NDArray[np.float64]], held: dict[str, Rows], minutes: dict[str, float]) -> None:
+def report(weights: Weights, held: dict[str, Rows], minutes: dict[str, float]) -> None:
     """Held-out share of keys found and false bursts per hour (of a key's length), at several thresholds."""
     for name, (features, labels) in held.items():
-        odds = log_odds(weights, features) if len(features) else np.zeros(0)
+        odds = network.log_odds(weights, features) if len(features) else np.zeros(0)
         long = 50.0 * 2.0 ** features[:, FEATURES.index("log_duration")] >= 31.0
         for threshold in (0.0, 2.0, 4.0, 6.0):
             over = odds > threshold
@@ -210,22 +152,6 @@ def report(weights: dict[str, NDArray[np.float64]], held: dict[str, Rows], minut
                 hour = 60.0 / max(minutes[name], 1e-9)
                 keys, bursts = hour * (over & long).sum(), hour * over.sum()
                 print(f"{name} > {threshold:+.0f}: {keys:.2f} keys, {bursts:.2f} bursts an hour")
-
-
-def write(weights: dict[str, NDArray[np.float64]], path: Path) -> None:
-    lines = [
-        '"""Weights of ``dtmf_score``, written by ``tools/dsp_train/train_dtmf.py``; do not edit.',
-        "",
-        f"Seed {TRAIN_SEED}, prompts {'/'.join(TRAIN_LANGUAGES)}.",
-        '"""',
-        "",
-    ]
-    for name, value in weights.items():
-        numbers = [f"{number:.4f}" for number in np.ravel(value)]
-        lines.append(f'{name.upper()} = """')
-        lines += [" ".join(numbers[at : at + 14]) for at in range(0, len(numbers), 14)]
-        lines += ['"""', ""]
-    path.write_text("\n".join(lines[:-1]) + "\n")
 
 
 def main() -> None:
@@ -240,13 +166,14 @@ def main() -> None:
         np.concatenate([r[1] for r in sets["train"].values()]),
     )
     print(f"{int(rows[1].sum())} keys, {int((rows[1] == 0).sum())} other bursts")
-    weights = train_several(rows, TRAIN_SEED)
+    weights = network.train_several(rows, np.where(rows[1] > 0, 1.0, NEGATIVE_COST), TRAIN_SEED, RECIPE)
     spoken_minutes = dict.fromkeys(sets["held"], AMOUNTS[HELD_SEED][1] * options.scale)
     spoken_minutes["double"] /= 2
     spoken_minutes["noise"] /= 8
     report(weights, sets["held"], spoken_minutes)
     if not options.dry_run:
-        write(weights, TARGET)
+        note = f"Seed {TRAIN_SEED}, prompts {'/'.join(TRAIN_LANGUAGES)}."
+        network.write(weights, TARGET, "dtmf_score", "tools/dsp_train/train_dtmf.py", note)
 
 
 AMOUNTS = {TRAIN_SEED: (1500, 60), HELD_SEED: (500, 60)}
