@@ -154,7 +154,7 @@ class KeyedLine:
         if event.key is ev.Key.PAYMENT:
             self.privacy.payment_held(event.at_mono_us, event.pressed_mono_us)
             return ()
-        return self._opt_out(event.at_mono_us)
+        return self._opt_out(event.pressed_mono_us)
 
     def _opt_out_key(self, event: ev.OptOutKeyHeard) -> Iterable[Act]:
         call = self._callers_call()

@@ -9,7 +9,8 @@ from firmware.policy.records import AudioCodec, GapReason
 from firmware.store.ciphers import TAG_BYTES, Ciphers
 from firmware.store.errors import BadSeal, Malformed
 from firmware.store.keys import wipe
-from firmware.store.layout import BLOCK_BYTES, FRAME, FRAME_ENC, FRAME_SALT, Cursor, bound, digest
+from firmware.store.layout import BLOCK_BYTES, FRAME, FRAME_ENC, FRAME_REACH, FRAME_SALT, Cursor, bound, digest
+from firmware.units import MS_PER_S
 
 HEADER_BYTES = 192
 HASHED_BYTES = 184
@@ -19,6 +20,9 @@ FRAME_BYTES_MAX = 128 * 1024
 PIECE_HEADER_BYTES = 22
 FLAG_LAST = 1
 SEQ_MAX = 2**32 - 1
+REACH_MS_MAX = 2**32 - 1
+NOT_TOLD = 0
+"""Reach of a frame that was written before frames said it."""
 MAGIC = b"TCF1"
 
 
@@ -43,6 +47,8 @@ class Header:
     ct_len: int
     ring_seq: int
     sign_epoch: int
+    reach: int
+    """``reach_ms``, under a mask; or ``NOT_TOLD``."""
     commitment: bytes
     previous: bytes
     ct_crc: int
@@ -99,7 +105,7 @@ class Sealer:
             len(frame) - HEADER_BYTES,
             stamp.ring_seq,
             stamp.sign_epoch,
-            0,
+            _end_ms(pieces) ^ _mask(self._ciphers, stamp.seed, self.call_id, self.seq),
             digest(salt + plaintext),
             self.link,
         )
@@ -116,6 +122,26 @@ class Sealer:
     def forget(self) -> None:
         wipe(self._key)
         wipe(self._salt)
+
+
+def reach_ms(ciphers: Ciphers, header: Header, seed: bytes | bytearray) -> int | None:
+    """Milliseconds from the answer to the end of what the frame holds, for the boot after a power cut. ``seed``: of the
+    epoch that the frame names; nobody else can tell. None where the frame does not say it."""
+    if header.reach == NOT_TOLD:
+        return None
+    return header.reach ^ _mask(ciphers, seed, header.call_id, header.seq)
+
+
+def _mask(ciphers: Ciphers, seed: bytes | bytearray, call_id: bytes, seq: int) -> int:
+    """In clear the ends of the frames would tell whoever takes the card where the pauses of a call are."""
+    pad = ciphers.mac(ciphers.expand(seed, FRAME_REACH), call_id + struct.pack(">I", seq))
+    return int.from_bytes(pad[:4], "big")
+
+
+def _end_ms(pieces: Sequence[Piece]) -> int:
+    """At most 49 days."""
+    ends = [-(-(piece.first_sample + piece.samples) * MS_PER_S // piece.rate_hz) for piece in pieces]
+    return min(max(ends, default=0), REACH_MS_MAX)
 
 
 def nonce_of(seq: int) -> bytes:
@@ -193,15 +219,13 @@ def parse_header(raw: bytes) -> Header:
     if struct.unpack(">I", raw[188:])[0] != crc32(raw[:188]):
         raise Malformed("header crc")
     fields = struct.unpack(">HH16sIIQII32s32sII64sI", raw[4:188])
-    length, flags, call_id, seq, ct_len, ring_seq, epoch, zero_a, commitment, previous, crc, zero_b, sig, zero_c = (
-        fields
-    )
+    length, flags, call_id, seq, ct_len, ring_seq, epoch, reach, commitment, previous, crc, zero_a, sig, zero_b = fields
     size = HEADER_BYTES + ct_len
-    if length != HEADER_BYTES or flags > FLAG_LAST or zero_a or zero_b or zero_c:
+    if length != HEADER_BYTES or flags > FLAG_LAST or zero_a or zero_b:
         raise Malformed("header")
     if size % BLOCK_BYTES or not BLOCK_BYTES <= size <= FRAME_BYTES_MAX:
         raise Malformed("length")
-    return Header(flags, call_id, seq, ct_len, ring_seq, epoch, commitment, previous, crc, sig, raw)
+    return Header(flags, call_id, seq, ct_len, ring_seq, epoch, reach, commitment, previous, crc, sig, raw)
 
 
 def ciphertext_sound(header: Header, ciphertext: bytes | memoryview) -> bool:

@@ -20,6 +20,7 @@ CLOSE = b"tacet/close/1"
 AUDIT = b"tacet/audit/1"
 FRAME_ENC = b"tacet/frame/enc/1"
 FRAME_SALT = b"tacet/frame/salt/1"
+FRAME_REACH = b"tacet/frame/reach/1"
 
 
 def bound(domain: bytes, device_id: str, *parts: bytes) -> bytes:

@@ -25,7 +25,7 @@ from firmware.store.card import MIRRORS
 from firmware.store.core import Call, Core, VaultParts
 from firmware.store.entries import Close, Intent, Kind
 from firmware.store.errors import NoRoot, Rollback, WrongKind
-from firmware.store.frame import Header, verify_signature
+from firmware.store.frame import Header, reach_ms, verify_signature
 from firmware.store.identity import Identity
 from firmware.store.layout import digest
 from firmware.store.recording import close_with, write_row
@@ -270,7 +270,7 @@ def _interrupted(core: Core, call: Call) -> Close:
     assert body is not None
     return Close(
         call.call_id,
-        min(call.opened_utc_ms + MS_PER_FRAME * count, max(call.opened_utc_ms, core.now_utc_ms())),
+        _end_utc_ms(core, call, last),
         Ended.POWER_CUT,
         Outcome.RECORDED if count else Outcome.FAULT,
         Direction.INBOUND,
@@ -284,6 +284,18 @@ def _interrupted(core: Core, call: Call) -> Close:
         call.meta_hash,
         core.table.sign_epoch,
     )
+
+
+def _end_utc_ms(core: Core, call: Call, last: Found | None) -> int:
+    """How far its last frame reaches. Where that cannot be read (a midnight came since and its seed is gone): 2 s a
+    frame."""
+    if last is None:
+        return call.opened_utc_ms
+    reach = None
+    if last.header.sign_epoch == core.table.sign_epoch:
+        reach = reach_ms(core.ciphers, last.header, core.table.seed)
+    length_ms = MS_PER_FRAME * (last.header.seq + 1) if reach is None else reach
+    return min(call.opened_utc_ms + length_ms, max(call.opened_utc_ms, core.now_utc_ms()))
 
 
 def _frames(core: Core, call: Call) -> dict[int, Found]:

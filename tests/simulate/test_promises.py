@@ -1,11 +1,13 @@
 """What the notice promises, tried as the people in it would: bytes on the disk, samples in the exported file."""
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from firmware.__main__ import main as firmware
+from firmware.units import SAMPLE_RATE_HZ
 from tests.simulate.kit import Kit, Tape, at, contains, noise
 
 ANSWER_S = 6.5
@@ -117,6 +119,31 @@ def test_what_a_power_cut_left_is_whole_and_the_rest_of_the_call_is_not_kept(
     assert end >= at(70.0 - 6.0 - 12.0), "a cut costs at most look-back + 2 s"
     first = int(np.flatnonzero(heard)[0])
     assert np.array_equal(heard[first : end + 1], tape.audio["line1"][at(6.0) + first : at(6.0) + end + 1])
+
+
+def test_the_ledger_does_not_end_a_cut_call_before_the_sound_that_was_kept_of_it(
+    kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = Tape(kit.root / "tape", audio={"line1": noise(100.0)})
+    tape.event(2.0, "ring").event(5.0, "off_hook").event(40.0, "power_cut", None).event(70.0, "power_on", None)
+    tape.event(90.0, "on_hook")
+    stick = kit.new_stick()
+    kit.simulate(tape.stick(110.0, stick))
+    kit.take_in(stick)
+    [call] = kit.calls(capsys)
+    row = next(row for row in kit.ledger(capsys) if row["rule"] == "interrupted")
+    ended = datetime.fromisoformat(row["ended_utc"]) - datetime.fromisoformat(row["started_utc"])
+    assert ended.total_seconds() == pytest.approx(call["duration_s"], abs=0.01)
+    assert ended.total_seconds() == pytest.approx(len(kit.wav(call["id"])) / SAMPLE_RATE_HZ, abs=0.01)
+
+
+@pytest.mark.parametrize(("pressed_after_s", "outcome"), [(59.5, "opted_out"), (60.5, "recorded")])
+def test_opt_out_pressed_within_a_minute_of_the_end_counts_however_long_the_hold_takes(
+    kit: Kit, capsys: pytest.CaptureFixture[str], pressed_after_s: float, outcome: str
+) -> None:
+    tape = Tape(kit.root / "tape", audio={"line1": noise(50.0)}).call(2.0, 6.0, 40.0)
+    kit.simulate(tape.press(40.0 + pressed_after_s, "opt_out", for_s=1.5))
+    assert [row["outcome"] for row in kit.ledger(capsys)] == [outcome]
 
 
 def test_opt_out_after_a_power_cut_destroys_the_part_before_it(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:

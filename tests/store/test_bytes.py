@@ -5,11 +5,11 @@ from zlib import crc32
 
 import pytest
 
-from firmware.policy.records import AudioCodec
+from firmware.policy.records import AudioCodec, GapReason
 from firmware.store import meta as metas
 from firmware.store.ciphers import REAL
 from firmware.store.errors import BadSeal, Malformed
-from firmware.store.frame import HEADER_BYTES, Piece, Sealer, Stamp, decode_pieces, open_frame, parse_header
+from firmware.store.frame import HEADER_BYTES, Piece, Sealer, Stamp, decode_pieces, open_frame, parse_header, reach_ms
 from firmware.store.identity import PRODUCTION, Identity
 from tests.store.world import World, meta
 
@@ -17,7 +17,7 @@ from tests.store.world import World, meta
 def header_with(**changes: int) -> bytes:
     fields = {"length": 192, "flags": 0, "ct_len": 4096 - 192, "zero": 0} | changes
     head = struct.pack(">4sHH16sII", b"TCF1", fields["length"], fields["flags"], bytes(16), 0, fields["ct_len"])
-    head += struct.pack(">QII", 0, 0, fields["zero"]) + bytes(64) + struct.pack(">II", 0, 0) + bytes(64) + bytes(4)
+    head += struct.pack(">QII", 0, 0, 0) + bytes(64) + struct.pack(">II", 0, fields["zero"]) + bytes(64) + bytes(4)
     return head + struct.pack(">I", crc32(head))
 
 
@@ -35,6 +35,17 @@ def test_a_header_with_a_good_crc_and_bad_fields_is_refused(changes: dict[str, i
     assert parse_header(header_with()).blocks == 1
     with pytest.raises(Malformed, match=failure):
         parse_header(header_with(**changes))
+
+
+def test_how_far_a_frame_reaches_is_told_to_its_days_seed_alone() -> None:
+    seed, piece = bytes(range(32)), Piece(8000 * 600, 4001, GapReason.PAYMENT, AudioCodec.FLAC, 1, 8000)
+    sealers = [Sealer(REAL, bytes([number] * 16), bytearray(32), b"open") for number in range(2)]
+    headers = [parse_header(bytes(x.seal([piece], Stamp("d", 0, 0, seed), last=False))) for x in sealers]
+    assert [reach_ms(REAL, header, seed) for header in headers] == [600_501, 600_501]
+    assert len({header.reach for header in headers} | {600_501}) == 3
+    assert reach_ms(REAL, headers[0], bytes(32)) != 600_501
+    earlier_firmware = parse_header(header_with())
+    assert reach_ms(REAL, earlier_firmware, seed) is None
 
 
 def test_a_commitment_that_does_not_hold_is_refused() -> None:

@@ -57,6 +57,32 @@ def test_an_interrupted_call_is_whole_up_to_its_last_frame_and_has_its_number_an
     assert opened < row.ended_utc_ms <= opened + 12_000
 
 
+def test_a_cut_after_a_long_payment_ends_the_call_where_its_sound_ends() -> None:
+    world = World()
+    opened = world.now()
+    call_id = world.open()
+    at = world.speak(call_id, 4, first_sample=8000 * 15)
+    at = world.gap(call_id, at, 8000 * 90)
+    end = world.speak(call_id, 3, at)
+    world.clock.advance_ms(125_000)
+    world.vault.flush(call_id)
+    world.cut()
+    ((_, row),) = world.vault.ledger_rows()
+    assert row.ended_utc_ms == opened + end // 8
+
+
+def test_a_cut_soon_after_midnight_still_ends_the_call_between_its_answer_and_the_boot() -> None:
+    world = World()
+    opened = world.now()
+    call_id = world.open()
+    world.speak(call_id, 4)
+    world.vault.flush(call_id)
+    world.sleep(DAY_MS, DAY_MS)
+    world.cut()
+    ((_, row),) = world.vault.ledger_rows()
+    assert opened < row.ended_utc_ms <= opened + 8000
+
+
 def test_a_call_interrupted_before_its_first_frame_says_that_nothing_was_kept() -> None:
     world = World()
     call_id = world.open()
