@@ -69,6 +69,8 @@ class FlowTable:
     strays: OrderedDict[tuple[Address, Address], Stray] = field(default_factory=OrderedDict)
     _bound: dict[Address, _Binding] = field(default_factory=dict)
     _tombstones: OrderedDict[Address, int] = field(default_factory=OrderedDict)
+    _explained: list[Stray] = field(default_factory=list)
+    """Strays that turned out to be a call's, since the last sweep."""
 
     def bind(
         self, owner: int, address: Address, target: Track | None, opposite: Track | None, *, yields: bool = False
@@ -87,10 +89,15 @@ class FlowTable:
             return None
         self._bound[address] = _Binding(owner, target, opposite)
         self._tombstones.pop(address, None)
+        return self._explain(address)
+
+    def _explain(self, address: Address) -> int | None:
+        """Flows of this address were strays or nobody's until now. Returns the call of one that is a stray no more."""
         self.hot.clear()
         found = None
         for key in [key for key in self.strays if address in key]:
             stray = self.strays.pop(key)
+            self._explained.append(stray)
             found = stray.call if found is None else found
         return found
 
@@ -112,8 +119,10 @@ class FlowTable:
         destination = (segment.destination, segment.destination_port)
         binding = self._bound.get(destination)
         if binding is not None:
-            if source not in self._bound and len(self._bound) < self.flows_max:
+            if source not in self._bound and len(self._bound) < self.flows_max // 2:
+                # Half of the places stay for what is agreed, whoever else sends to an address of a call.
                 self._bound[source] = _Binding(binding.owner, binding.opposite, binding.target)
+                self._explain(source)
             return binding.target
         if source in self._bound or destination in self._tombstones or source in self._tombstones:
             return None
@@ -140,7 +149,7 @@ class FlowTable:
                 break
             del self._tombstones[address]
             self.hot.clear()
-        gone = []
+        gone, self._explained = self._explained, []
         for key, stray in list(self.strays.items()):
             never = stray.call is None and stray.other >= NOT_RTP_PACKETS
             if never or now_mono_us - stray.last_mono_us > STRAY_IDLE_US:

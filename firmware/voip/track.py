@@ -37,7 +37,13 @@ last cut is anchored anew as well, so that a sender whose RTP time stood still i
 packet."""
 
 LATE_RUN_MAX = 50
-"""1 s of 20 ms packets: one packet that overtakes that many is not seen."""
+"""1 s of 20 ms packets: a sender that counts from lower again, where it has counted before, is believed after so
+many."""
+
+MARK_EVERY = 16
+MARKS_MAX = 512
+"""Every 16th packet of a stream is remembered by its sequence number, time and payload, so that a copy is told from a
+sender that begins anew with the same numbers: the last 8192 packets, 164 s at 20 ms."""
 
 QUIET_SAMPLES_MAX = 60 * 8000
 """Comfort noise or a keyed digit without anything after it is silence on purpose for a minute, then a loss."""
@@ -123,6 +129,13 @@ class Track:
         self._paused = False
         self._late_next = -1
         self._late_run = 0
+        self._late_head = -1
+        self._left = (-1, 0)
+        """SSRC of the stream before this one, and its next sequence number."""
+        self._early: tuple[int, int, Coding, bytes] | None = None
+        """A packet that overtook others, by its sequence number, until its turn comes."""
+        self._marks: dict[int, int] = {}
+        """Sequence number to hash of stamp and payload, oldest first."""
         self._quiet: Coding | None = None
         self._coding: Coding | None = None
 
@@ -142,6 +155,7 @@ class Track:
         self._resumed = sample
         self._codings = self.types.codings
         self._ssrc = -1
+        self._left = (-1, 0)
         self._started = False
         self._quiet = None
 
@@ -167,6 +181,8 @@ class Track:
             self._take_other(kind & 0x7F, sequence, stamp, ssrc, payload, at_mono_us)
             return
         if ssrc != self._ssrc:
+            if self._trails(ssrc, sequence):
+                return
             self._begin(ssrc, sequence, stamp, at_mono_us)
         self.last_mono_us = at_mono_us
         samples = len(payload) // coding.unit_bytes
@@ -174,8 +190,8 @@ class Track:
             self.late_packets += 1
             return
         position = self._position
-        if stamp != self._stamp or sequence != self._sequence or position < self._cut or not sequence & 0x0F:
-            found = self._place(sequence, stamp, samples, coding, at_mono_us)
+        if stamp != self._stamp or sequence != self._sequence or position < self._cut or not sequence % MARK_EVERY:
+            found = self._place(sequence, stamp, samples, coding, payload, at_mono_us)
             if found is None:
                 return
             position = found
@@ -224,7 +240,10 @@ class Track:
         return (at_mono_us - self._answered_mono_us) // SAMPLE_US
 
     def _begin(self, ssrc: int, sequence: int, stamp: int, at_mono_us: int) -> None:
+        if self._ssrc >= 0:
+            self._left = (self._ssrc, self._sequence)
         self._ssrc = ssrc
+        self._marks.clear()
         self._anchor(sequence, stamp, at_mono_us)
 
     def _anchor(self, sequence: int, stamp: int, at_mono_us: int) -> None:
@@ -237,29 +256,41 @@ class Track:
         self._sequence = sequence
         self._stamp = stamp
         self._open = None
+        self._early = None
         self._started = True
 
-    def _place(self, sequence: int, stamp: int, samples: int, coding: Coding, at_mono_us: int) -> int | None:
-        """The position of a packet that does not simply follow; None for an exact duplicate of the one before."""
+    def _place(
+        self, sequence: int, stamp: int, samples: int, coding: Coding, payload: bytes, at_mono_us: int
+    ) -> int | None:
+        """The position of a packet that does not simply follow; None for a copy of one that was taken, and for one
+        that is too late."""
         steps = (sequence - self._sequence) & 0xFFFF
         ticks = (stamp - self._stamp) & 0xFFFFFFFF
         ticks -= 0x100000000 if ticks >= HALF_TIME else 0
         moved = ticks // coding.clock
         position = self._position + moved
-        if steps == 0xFFFF and moved == -samples:
-            return None
         ahead = position - self._arrival(at_mono_us)
         if ahead > AHEAD_SAMPLES_MAX and steps < HALF_SEQUENCE:
             shift = self._pull_back(ahead)
             position, ahead = position - shift, ahead - shift
         far = ahead > AHEAD_SAMPLES_MAX or ahead < -RESYNC_SAMPLES
-        if steps >= HALF_SEQUENCE and moved < 0 and coding is self._coding:
-            run = self._late_in_sequence(sequence)
-            if far and run == 1:
-                self.late_packets += 1
+        mark = hash((stamp, payload))
+        late = steps >= HALF_SEQUENCE and moved < 0
+        if late and not far and self._is_taken(position, position + samples):
+            return None
+        if late and coding is self._coding and not self._begins_anew(sequence, position, mark, far):
+            self.late_packets += far and self._late_run > 0
+            return None if far else position
+        if ahead > AHEAD_SAMPLES_MAX and 0 < steps <= LATE_RUN_MAX and moved == steps * samples:
+            # It overtook others, unless the next in sequence comes right behind it: then the sender has jumped.
+            if self._early is None or sequence != (self._early[0] + 1) & 0xFFFF:
+                self._early = (sequence, samples, coding, payload)
                 return None
-            if not far and run <= LATE_RUN_MAX:
-                return position
+        if steps and self._early is not None and self._early[0] == self._sequence and not far:
+            self._append(self._position, *self._early[1:])
+            self._early = None
+        if not sequence % MARK_EVERY:
+            self._remember(sequence, mark)
         if far or steps >= HALF_SEQUENCE or position < self._cut:
             self._anchor(sequence, stamp, at_mono_us)
             return self._position
@@ -267,6 +298,15 @@ class Track:
             self._append(self._position, moved, self._coding or coding, None)
         self._ordered = self._ordered and moved >= 0
         return position
+
+    def _remember(self, sequence: int, mark: int) -> None:
+        self._marks.pop(sequence, None)
+        self._marks[sequence] = mark
+        if len(self._marks) > MARKS_MAX:
+            del self._marks[next(iter(self._marks))]
+
+    def _is_taken(self, start: int, end: int) -> bool:
+        return any(part.first <= start and end <= part.end for part in self._parts)
 
     def _pull_back(self, ahead: int) -> int:
         """A stream whose first packet was held up lies too late on the axis; while nothing of it was cut, it is moved
@@ -282,11 +322,29 @@ class Track:
         self._position -= shift
         return shift
 
-    def _late_in_sequence(self, sequence: int) -> int:
-        """Late packets are single; several in sequence are a sender that counts from lower again."""
+    def _begins_anew(self, sequence: int, position: int, mark: int, far: bool) -> bool:
+        """A packet from before: late, or the copy of one that was taken (a second path, a mirror port with a delay),
+        or a sender that counts from lower again. Only the last is several in sequence while nothing comes at the
+        head; where its numbers were all used before in this stream, its payload must be another one."""
+        follows = sequence == self._late_next and self._sequence == self._late_head
+        self._late_run = self._late_run + 1 if follows else 1
+        self._late_next = (sequence + 1) & 0xFFFF
+        self._late_head = self._sequence
+        known = self._marks.get(sequence)
+        if far and known is not None:
+            self._late_run = 0
+            return known != mark
+        return self._late_run > (1 if far and position < self._start else LATE_RUN_MAX)
+
+    def _trails(self, ssrc: int, sequence: int) -> bool:
+        """A late packet, or a copy, of the stream before this one: it does not bring that stream back, unless it is
+        many in sequence."""
+        left, following = self._left
+        if ssrc != left or (sequence - following) & 0xFFFF < HALF_SEQUENCE:
+            return False
         self._late_run = self._late_run + 1 if sequence == self._late_next else 1
         self._late_next = (sequence + 1) & 0xFFFF
-        return self._late_run
+        return self._late_run <= LATE_RUN_MAX
 
     # ---------------------------------------------------------------------------------- what is not a voice packet
 

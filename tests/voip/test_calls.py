@@ -539,6 +539,37 @@ def test_a_port_that_is_used_again_belongs_to_the_next_call() -> None:
     assert_kept_whole(run(settings(), wire.packets).calls[2], caller, agent)
 
 
+@pytest.mark.parametrize("early", [1, 75])
+def test_media_behind_address_translation_loses_no_side_when_the_caller_speaks_first(early: int) -> None:
+    """Only what comes before the way back is known cannot be had."""
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite()
+    wire.sip(Port.INSIDE, call.response(200, "OK", call.answer().replace(PBX, "10.1.1.1")))
+    call.ack()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 20 * early, caller)
+    talk(wire, 4000, caller, agent)
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert kept.audio(0).endswith(bytes(caller.sent[160 * early + 160 :]))
+    assert kept.audio(1).endswith(bytes(agent.sent))
+
+
+def test_a_call_seen_by_its_media_only_ends_when_its_dialog_is_heard() -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 2000, caller, agent)
+    seen_us = wire.now_us
+    call.establish()
+    talk(wire, 4000, caller, agent)
+    call.bye()
+    sink = run(settings(), wire.packets)
+    assert sink.rows == [("unknown_direction", "rtp_without_dialog"), ("recorded", "trunk_invite_ddi")]
+    assert sink.calls[1].end.at_mono_us <= seen_us
+
+
 def test_media_behind_address_translation_is_found_by_its_way_back() -> None:
     """The telephone says a private address in SDP and sends from a public one."""
     wire = Wire()

@@ -407,6 +407,73 @@ def test_a_packet_that_comes_seconds_late_takes_nothing_else_with_it() -> None:
     assert result.end.late_packets == 1
 
 
+@pytest.mark.parametrize("delay", [2, 3, 10, 40, 60, 300])
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_copies_of_every_packet_never_turn_the_audio_into_pieces_of_old_and_new(delay: int, at_once: int) -> None:
+    """A second path or a mirror port with a delay of up to 6 s, its packets one by one or four at a time; the caller
+    pauses for longer than that and speaks on."""
+    wire, call, caller, agent = established()
+    second_path: dict[int, bytes] = {}
+    for number in range(900):
+        talks = not 300 <= number < 700
+        if talks:
+            again = second_path[number + delay] = caller.frame()
+            caller.put(again)
+        else:
+            caller.stamp += 160
+        agent.send()
+        wire.wait(1)
+        if number % at_once == at_once - 1:
+            for due in sorted(due for due in second_path if due <= number):
+                caller.put(second_path.pop(due))
+        wire.wait(19)
+    result = kept(wire, call)
+    assert without_silence(result.audio(0)) == bytes(caller.sent)
+    assert result.audio(1) == bytes(agent.sent)
+
+
+def test_a_sender_that_begins_anew_with_its_first_numbers_is_not_taken_for_its_own_copy() -> None:
+    wire, call, caller, agent = established()
+    first = caller.sequence, caller.stamp
+    talk(wire, 6000, caller, agent)
+    before = len(caller.sent)
+    caller.sequence, caller.stamp = first
+    talk(wire, 4000, caller, agent)
+    result = kept(wire, call)
+    audio = without_silence(result.audio(0))
+    assert audio.startswith(bytes(caller.sent[:before]))
+    assert audio.endswith(bytes(caller.sent[before + 17 * 160 :]))
+
+
+def test_copies_of_the_stream_before_do_not_shift_the_new_one() -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    copies = [caller.frame() for _ in range(20)]
+    for copy in copies:
+        caller.put(copy)
+        wire.wait(20)
+    caller.ssrc, caller.sequence, caller.stamp = 77, 1, 5
+    for copy in copies:
+        talk(wire, 20, caller, agent)
+        caller.put(copy)
+    talk(wire, 400, caller, agent)
+    assert without_silence(kept(wire, call).audio(0)) == bytes(caller.sent)
+
+
+@pytest.mark.parametrize("overtaken", [2, 6, 20, 45])
+def test_a_packet_that_overtakes_others_costs_none_of_their_words(overtaken: int) -> None:
+    wire, call, caller, agent = established()
+    frames = [caller.frame() for _ in range(200)]
+    frames.insert(100, frames.pop(100 + overtaken))
+    for frame in frames:
+        caller.put(frame)
+        agent.send()
+        wire.wait(20)
+    result = kept(wire, call)
+    assert result.audio(0) == bytes(caller.sent)
+    assert result.audio(1) == bytes(agent.sent)
+
+
 def test_packets_that_come_again_do_not_pile_up_until_nothing_more_is_taken() -> None:
     wire, call, caller, agent = established()
     for _ in range(400):
