@@ -281,11 +281,11 @@ class Track:
         if late and coding is self._coding and not self._begins_anew(sequence, position, mark, far):
             self.late_packets += far and self._late_run > 0
             return None if far else position
-        if ahead > AHEAD_SAMPLES_MAX and 0 < steps <= LATE_RUN_MAX and moved == steps * samples:
-            # It overtook others, unless the next in sequence comes right behind it: then the sender has jumped.
-            if self._early is None or sequence != (self._early[0] + 1) & 0xFFFF:
-                self._early = (sequence, samples, coding, payload)
-                return None
+        # It overtook others, unless the next in sequence comes right behind it: then the sender has jumped.
+        jumped = self._early is not None and sequence == (self._early[0] + 1) & 0xFFFF
+        if ahead > AHEAD_SAMPLES_MAX and 0 < steps <= LATE_RUN_MAX and moved == steps * samples and not jumped:
+            self._early = (sequence, samples, coding, payload)
+            return None
         if steps and self._early is not None and self._early[0] == self._sequence and not far:
             self._append(self._position, *self._early[1:])
             self._early = None
