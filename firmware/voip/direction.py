@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from firmware.policy.events import Port
 from firmware.policy.records import Direction
-from firmware.voip.number import comparable
+from firmware.voip.number import comparable, is_public
 from firmware.voip.output import Rule
 from firmware.voip.settings import IpNetwork, TrunkSettings
 from firmware.voip.sip import SipMessage, address_uri, uri_host, uri_user
@@ -57,17 +57,22 @@ class DirectionJudge:
         return any(address in network for network in self._peers if network.version == address.version)
 
     def _called(self, invite: SipMessage) -> tuple[list[int], str] | None:
-        """The lines of the called number. A trunk that registers puts its account into the Request-URI, so the two
-        other places where a provider writes the number follow."""
+        """The lines of the called number. A trunk that registers puts its account into the Request-URI; the number
+        follows where the provider writes it (P-Called-Party-ID, RFC 7315 4.2), and last in To. To is the caller's and
+        stays as it was through a diversion (RFC 3261 8.1.1.2, 16.6): it never overrides a telephone number that the
+        provider named."""
         places = (
             ("ddi_request_uri", invite.uri),
             ("ddi_called_party", address_uri(invite.first("p-called-party-id"))),
             ("ddi_to", address_uri(invite.first("to"))),
         )
+        named = False
         for where, uri in places:
-            number = comparable(uri_user(uri), self._country_code)
-            if number is not None and number in self._numbers:
+            user = uri_user(uri)
+            number = comparable(user, self._country_code)
+            if number is not None and number in self._numbers and not (named and where == "ddi_to"):
                 return self._numbers[number], where
+            named = named or is_public(user, self._country_code)
         return None
 
     def line_of_agent(self, message: SipMessage, among: tuple[int, ...] | None = None) -> int | None:

@@ -110,3 +110,16 @@ def comparable(user: str, country_code: str) -> str | None:
     if number.startswith("0"):
         return country_code + number[1:]
     return number
+
+
+PUBLIC_DIGITS_MIN = 10
+"""A number with its country code and no prefix is at least as long; an account of digits seldom begins like one."""
+
+
+def is_public(user: str, country_code: str) -> bool:
+    """A telephone number for certain, and not an account or an extension of digits: with a prefix, or as long as
+    one with the country code."""
+    number = dialled(user)
+    if number is None:
+        return False
+    return number[0] in "+0" or (number.startswith(country_code) and len(number) >= PUBLIC_DIGITS_MIN)

@@ -145,6 +145,37 @@ def test_a_trunk_that_registers_names_the_number_in_to() -> None:
     assert "ddi_called_party" in kept.evidence
 
 
+@pytest.mark.parametrize("named", ["02079460555", "+442079460555", "442079460555"])
+def test_a_caller_who_writes_our_number_into_to_is_not_recorded_at_another_number(named: str) -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    text = call.request("INVITE", call.offer(), to_tag="")
+    wire.sip(Port.TRUNK, text.replace(f"INVITE sip:{call.called}@", f"INVITE sip:{named}@"))
+    call.ok()
+    call.ack()
+    talk(wire, 500, Voice(call, Port.TRUNK, 1))
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert kept.row == ("unknown_direction", "trunk_invite_other_number")
+    assert kept.pieces == []
+
+
+@pytest.mark.parametrize("account", ["account7", "2000123", "s"])
+def test_a_call_to_the_trunks_account_is_recorded_by_the_number_in_to(account: str) -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    text = call.request("INVITE", call.offer(), to_tag="")
+    wire.sip(Port.TRUNK, text.replace(f"INVITE sip:{call.called}@", f"INVITE sip:{account}@"))
+    call.ok()
+    call.ack()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    talk(wire, 500, caller, agent)
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert_kept_whole(kept, caller, agent)
+    assert "ddi_to" in kept.evidence
+
+
 def test_a_diverted_call_is_inbound_and_says_so() -> None:
     wire = Wire()
     call = Dialogue(wire, extra="Diversion: <sip:02079460111@sbc.invalid>;reason=unconditional")
