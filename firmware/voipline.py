@@ -15,8 +15,9 @@ from firmware.policy.records import Direction, Ended, GapReason, Outcome
 from firmware.units import SAMPLE_US
 from firmware.voip import output as vo
 
-OUTCOMES_OF_THE_TRUNK = frozenset({Outcome.NOT_RECORDABLE_ENCRYPTED, Outcome.FAULT})
-"""What the trunk knows and the gate cannot: there was nothing that could be recorded."""
+OUTCOMES_OF_THE_TRUNK = frozenset({Outcome.NOT_RECORDABLE_ENCRYPTED, Outcome.FAULT, Outcome.UNANSWERED})
+"""What the trunk knows and the gate cannot: there was nothing that could be recorded, or the caller hung up while the
+answer was on its way."""
 
 
 class VoipLine(KeyedLine):

@@ -261,6 +261,8 @@ class Call:
             return Outcome.FAULT if self.pushed_out else Outcome.UNANSWERED
         if self.kept:
             return Outcome.RECORDED
+        if self.dialog is not None and self.dialog.crossed:
+            return Outcome.UNANSWERED
         if self.encrypted:
             return Outcome.NOT_RECORDABLE_ENCRYPTED
         return Outcome.FAULT if self.inbound else Outcome.UNKNOWN_DIRECTION

@@ -123,6 +123,9 @@ class Dialog:
         """INVITE transactions that were heard, oldest first."""
         self._ringing: dict[int, _Offer | None] = {}
         """Those without a final answer, and their offer."""
+        self._cancelled: set[int] = set()
+        self.crossed = False
+        """The answer met a CANCEL on its way: the caller had hung up (RFC 3261 9.1, 15)."""
         self._first_offer: _Offer | None = None
         self._pending: _Offer | None = None
         self._finished: dict[tuple[str, Port, str], int] = {}
@@ -174,7 +177,7 @@ class Dialog:
         if method == "BYE":
             return self._bye(message)
         if method == "CANCEL":
-            return [Step.CANCELLED] if self.phase is Phase.PROCEEDING and side is self.initiator else []
+            return self._cancel(message, side)
         if self._is_finished(message, side):
             return []
         if method in ("INVITE", "UPDATE", "PRACK"):
@@ -229,6 +232,13 @@ class Dialog:
             self.chosen = self._remote_tag(message)
             steps.append(Step.MEDIA)
         return [*steps, Step.ACKED]
+
+    def _cancel(self, message: SipMessage, side: Port) -> list[Step]:
+        if self.phase is not Phase.PROCEEDING or side is not self.initiator:
+            return []
+        if message.transaction in self._ringing:
+            self._cancelled.add(message.transaction)
+        return [Step.CANCELLED]
 
     def _bye(self, message: SipMessage) -> list[Step]:
         leg = self.legs.get(self._remote_tag(message))
@@ -285,6 +295,7 @@ class Dialog:
             return steps
         self.phase = Phase.ANSWERED
         self.chosen = tag
+        self.crossed = message.transaction in self._cancelled
         return [*steps, Step.ANSWERED]
 
     def _refused(self, message: SipMessage) -> list[Step]:

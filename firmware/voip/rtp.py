@@ -18,6 +18,10 @@ EVENT = Struct("!BBH")
 RTCP_TYPES = range(72, 77)
 """RTCP packet types 200 to 204 as they look in the payload type field, where RTP and RTCP share a port (RFC 5761 4)."""
 
+ZRTP_PLAIN = (b"Hello   ", b"HelloACK", b"Ping    ", b"PingACK ", b"Error   ", b"ErrorACK")
+"""ZRTP messages that agree on nothing (RFC 6189 5.1.1): a telephone says Hello to one that does not know ZRTP, and
+speaks plainly then."""
+
 REDUNDANT_BLOCKS_MAX = 8
 
 
@@ -151,3 +155,11 @@ def redundant_blocks(payload: bytes) -> list[tuple[int, int, bytes]] | None:
         position += length
     blocks.append((primary, 0, payload[position:]))
     return blocks
+
+
+def turns_encrypted(data: bytes, offset: int, end: int) -> bool:
+    """A packet that is not RTP: DTLS (RFC 7983 7), or ZRTP that goes beyond asking who knows it. Its cookie stands
+    at byte 4, its message type at byte 16 (RFC 6189 5, 5.2)."""
+    if 20 <= data[offset] <= 63:
+        return True
+    return data[offset + 4 : offset + 8] == b"ZRTP" and data[offset + 16 : min(offset + 24, end)] not in ZRTP_PLAIN

@@ -19,6 +19,7 @@ from firmware.voip.rtp import (
     PayloadTypes,
     payload_span,
     redundant_blocks,
+    turns_encrypted,
 )
 
 SNAP_SAMPLES = 480
@@ -170,7 +171,7 @@ class Track:
             payload = data[offset + 12 : end]
         else:
             if first >> 6 != 2:
-                self.encrypted = self.encrypted or 20 <= first <= 63  # DTLS (RFC 7983 7)
+                self.encrypted = self.encrypted or turns_encrypted(data, offset, end)
                 return
             span = payload_span(data, offset, end)
             if span is None:

@@ -227,6 +227,20 @@ def test_a_caller_who_hangs_up_before_the_answer_is_one_unanswered_row() -> None
     assert kept.end.ended is None
 
 
+def test_a_caller_who_hangs_up_while_the_answer_is_on_its_way_is_no_fault_of_ours() -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite()
+    wire.wait(3000)
+    wire.sip(Port.TRUNK, call.request("CANCEL", to_tag=""))
+    call.ok()
+    wire.sip(Port.INSIDE, call.response(200, "OK", method="CANCEL"))
+    call.ack()
+    wire.wait(20)
+    call.bye()
+    assert run(settings(), wire.packets).only.row == ("unanswered", "trunk_invite_ddi")
+
+
 def test_busy_and_moved_are_unanswered() -> None:
     for status in (486, 302, 603, 408):
         wire = Wire()
@@ -446,6 +460,40 @@ def test_dtls_on_the_media_port_is_encrypted_whatever_was_agreed() -> None:
     call.bye()
     kept = run(settings(), wire.packets).only
     assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
+
+
+@pytest.mark.parametrize("word", ["Commit  ", "DHPart1 ", "Confirm2"])
+def test_zrtp_on_the_media_port_is_never_kept_as_noise(word: str) -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    call.establish()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    for _ in range(10):
+        caller.put(zrtp(word))
+        wire.wait(20)
+    talk(wire, 400, caller, agent)
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
+    assert kept.audio_samples() == 0
+    assert sum(isinstance(told, Encrypted) for told in kept.told) == 1
+
+
+def test_a_telephone_that_asks_for_zrtp_in_vain_is_kept() -> None:
+    wire = Wire()
+    call = Dialogue(wire)
+    call.establish()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    for _ in range(20):
+        caller.put(zrtp("Hello   "))
+        talk(wire, 20, caller, agent)
+    call.bye()
+    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
+
+
+def zrtp(word: str) -> bytes:
+    """RFC 6189 5: preamble, cookie, SSRC, then a message with its type; the rest does not matter here."""
+    return b"\x10\x00\x00\x01ZRTP\x00\x00\x00\x01PZ\x00\x1d" + word.encode() + bytes(60)
 
 
 def test_a_codec_that_cannot_be_recorded_is_told() -> None:
