@@ -25,6 +25,7 @@ from tools.desk.indexing import Imported
 from tools.desk.library import CallRow, Query
 from tools.desk.local_times import zone_of
 from tools.desk.opening import hear
+from tools.desk.retention import purged
 from tools.desk.times import utc_ms_text
 
 
@@ -122,9 +123,7 @@ def _verdict(result: Imported) -> int:
 
 def _tell_destroyed(desk: Desk) -> None:
     if desk.destroyed:
-        print(
-            f"{len(desk.destroyed)} calls had reached their limit; their copies here were destroyed.", file=sys.stderr
-        )
+        print(purged(len(desk.destroyed)), file=sys.stderr)
 
 
 # ------------------------------------------------------------------------------------------------------------ list

@@ -90,3 +90,10 @@ def destroy_file(path: Path) -> None:
         path.unlink()
     except OSError as error:
         raise MediumFailed(f"{path} is due for destruction and could not be removed: {error.strerror}.") from None
+
+
+def purged(calls: int) -> str:
+    """What ``purge`` did, for people."""
+    what = "1 call had reached its limit" if calls == 1 else f"{calls} calls had reached their limit"
+    copies = "its copies" if calls == 1 else "their copies"
+    return f"{what}; {copies} here were destroyed."

@@ -18,6 +18,7 @@ from tools.desk.files import read_if_there
 from tools.desk.home import Home
 from tools.desk.library import CallRow, Query
 from tools.desk.local_times import clock_text, local_day, local_text, typed_moment, zone_of
+from tools.desk.retention import purged
 from tools.desk.times import parse_time
 from tools.desk.web_session import Browser, Service
 
@@ -137,7 +138,7 @@ def calls_page(service: Service, browser: Browser) -> str:
         total = desk.library.count()
         destroyed = len(desk.destroyed)
     if destroyed:
-        browser.tell("done", f"{destroyed} calls had reached their limit; their copies here were destroyed.")
+        browser.tell("done", purged(destroyed))
     return render(
         "calls.html",
         service,
