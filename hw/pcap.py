@@ -5,7 +5,10 @@ the trunk's hardware address: a frame that it sent arrived at the trunk side.
 """
 
 import heapq
+import os
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,14 +19,28 @@ from firmware.ports import Burst
 
 ETHERNET = 1
 BLOCK_BYTES_MAX = 1 << 20
+"""Of a block that is read; the others (secrets, names, statistics) are passed over, whatever their length."""
 INTERFACES_MAX = 64
 REORDER_PACKETS = 2048
 """A capture of two interfaces is in time order but for a few packets."""
 
+BACK_US_MAX = 24 * 3600 * 1_000_000
+AHEAD_US_MAX = 31 * BACK_US_MAX
+"""From a packet to the next. A clock that was set back by more, or a silence that is longer, is a wrong time stamp:
+what follows it has no place in time."""
+YEARS_US = (946_684_800_000_000, 4_102_444_800_000_000)
+"""2000 to 2100, UTC: what the calendar rules are for."""
+
 START_MONO_US = 1_000_000
 OPTION_IF_NAME, OPTION_TSRESOL, OPTION_TSOFFSET, OPTION_EPB_FLAGS = 2, 9, 14, 2
+NOT_ETHERNET = "The capture is not of Ethernet frames. Capture on the two interfaces themselves."
 OUTBOUND = 2
 """epb_flags, bits 0 and 1: the capturing machine sent the packet."""
+
+
+READ = (dpkt.pcapng.PCAPNG_BT_SHB, dpkt.pcapng.PCAPNG_BT_IDB, dpkt.pcapng.PCAPNG_BT_EPB)
+TIMELESS = (dpkt.pcapng.PCAPNG_BT_PB, dpkt.pcapng.PCAPNG_BT_SPB)
+"""Packets of old or simple writers, which are left out: the one has an outdated form, the other no time stamp."""
 
 
 class CaptureDamaged(OSError):
@@ -42,6 +59,7 @@ class CaptureFile:
         self._file = path.open("rb")
         self._damage: CaptureDamaged | None = None
         self._next: tuple[int, Port, bytes] | None = None
+        self._left_out = LeftOut()
         try:
             self._packets = _in_order(self._read())
             self._next = next(self._packets, None)
@@ -67,6 +85,16 @@ class CaptureFile:
         except CaptureDamaged as damage:
             self._next, self._damage = None, damage
 
+    @property
+    def left_out(self) -> int:
+        """Packets read so far that are not from the trunk or the inside, or have no time."""
+        return self._left_out.packets
+
+    @property
+    def dated(self) -> bool:
+        """The first packet's time stamp is one that a recorder's calendar knows."""
+        return YEARS_US[0] <= self.origin_utc_us < YEARS_US[1]
+
     def lost(self) -> bool:
         return False
 
@@ -83,8 +111,13 @@ class CaptureFile:
         magic = self._file.read(4)
         self._file.seek(0)
         if magic == b"\x0a\x0d\x0d\x0a":
-            return _PcapNg(self._file, self._trunk_mac).packets()
+            return _PcapNg(self._file, self._trunk_mac, self._left_out).packets()
         return _pcap(self._file, self._trunk_mac)
+
+
+@dataclass
+class LeftOut:
+    packets: int = 0
 
 
 def parse_mac(text: str) -> bytes:
@@ -98,7 +131,7 @@ def parse_mac(text: str) -> bytes:
 def _in_order(packets: Iterator[tuple[int, Port, bytes]]) -> Iterator[tuple[int, Port, bytes]]:
     heap: list[tuple[int, int, Port, bytes]] = []
     damage: CaptureDamaged | None = None
-    number = 0
+    number, newest = 0, None
     while True:
         try:
             packet = next(packets, None)
@@ -109,11 +142,23 @@ def _in_order(packets: Iterator[tuple[int, Port, bytes]]) -> Iterator[tuple[int,
             heapq.heappush(heap, (packet[0], number, packet[1], packet[2]))
         if heap and (packet is None or len(heap) > REORDER_PACKETS):
             at, _, port, data = heapq.heappop(heap)
+            if newest is not None:
+                _check_step(at - newest)
+            newest = at if newest is None else max(at, newest)
             yield at, port, data
         if packet is None and not heap:
             break
     if damage is not None:
         raise damage
+
+
+def _check_step(us: int) -> None:
+    if not -BACK_US_MAX <= us <= AHEAD_US_MAX:
+        what = "more than a day before" if us < 0 else "more than 31 days after"
+        raise CaptureDamaged(
+            f"A packet's time stamp lies {what} the one before it; what came before was read. "
+            "Cut the capture there, or correct the stamp."
+        )
 
 
 def _by_mac(data: bytes, trunk_mac: bytes) -> Port:
@@ -131,7 +176,7 @@ def _pcap(file: BinaryIO, trunk_mac: bytes | None) -> Iterator[tuple[int, Port, 
     except (ValueError, dpkt.Error) as error:
         raise CaptureDamaged("The file is neither pcap nor pcapng. Nothing was recorded.") from error
     if reader.datalink() != ETHERNET:
-        raise CaptureDamaged("The capture is not of Ethernet frames. Capture on the two interfaces themselves.")
+        raise CaptureDamaged(NOT_ETHERNET)
     return _pcap_packets(reader, trunk_mac)
 
 
@@ -146,19 +191,19 @@ def _pcap_packets(reader: "dpkt.pcap.Reader", trunk_mac: bytes) -> Iterator[tupl
 class _PcapNg:
     """Blocks by dpkt's classes; interfaces with their name and resolution, which dpkt's own reader leaves out."""
 
-    def __init__(self, file: BinaryIO, trunk_mac: bytes | None) -> None:
+    def __init__(self, file: BinaryIO, trunk_mac: bytes | None, left_out: LeftOut) -> None:
         self._file = file
         self._trunk_mac = trunk_mac
+        self._left_out = left_out
         self._little = True
-        self._interfaces: list[tuple[Port | None, int, int]] = []
-        """(port, ticks per second, offset in s); port None: by hardware address, or not ours."""
+        self._named = False
+        """An interface with a name of ours was described: packets of others are no business of ours."""
+        self._interfaces: list[tuple[Port | None, int, int, int]] = []
+        """(port, ticks per second, offset in s, link type); port None: by hardware address, or not ours."""
 
     def packets(self) -> Iterator[tuple[int, Port, bytes]]:
         try:
-            while True:
-                block = self._block()
-                if block is None:
-                    return
+            while (block := self._block()) is not None:
                 kind, body = block
                 if kind == dpkt.pcapng.PCAPNG_BT_IDB:
                     self._interface(body)
@@ -166,25 +211,46 @@ class _PcapNg:
                     packet = self._packet(body)
                     if packet is not None:
                         yield packet
-        except (dpkt.Error, ValueError, IndexError) as error:
+                elif kind in TIMELESS:
+                    self._left_out.packets += 1
+        except (dpkt.Error, ValueError, IndexError, OverflowError, struct.error) as error:
             raise CaptureDamaged("The capture is damaged. What came before the damage was read.") from error
+        if self._left_out.packets and not self._named and self._trunk_mac is None:
+            raise CaptureDamaged(
+                "The capture's interfaces are not named trunk and inside: give the trunk's hardware address with "
+                "--trunk-mac. Nothing was recorded."
+            )
 
     def _block(self) -> tuple[int, bytes] | None:
+        """Kind and whole block; the blocks that are passed over come without what is in them."""
         head = self._file.read(12)
         if not head:
             return None
         if head[:4] == b"\x0a\x0d\x0d\x0a":
             self._little = head[8:12] == b"\x4d\x3c\x2b\x1a"
             self._interfaces.clear()
-        order = "little" if self._little else "big"
-        kind = int.from_bytes(head[:4], order)  # type: ignore[arg-type]
-        length = int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
-        if not 12 <= length <= BLOCK_BYTES_MAX or length % 4:
+        kind, length = self._number(head[:4]), self._number(head[4:8])
+        if length < 12 or length % 4 or (kind in READ and length > BLOCK_BYTES_MAX):
             raise ValueError("block length")
+        if kind not in READ:
+            self._pass_over(length, head)
+            return kind, b""
         body = head + self._file.read(length - 12)
         if len(body) != length:
             raise ValueError("truncated")
         return kind, body
+
+    def _pass_over(self, length: int, head: bytes) -> None:
+        """The length stands again at the block's end: one that leads beyond the file, or astray, is damage."""
+        end = head[8:]
+        if length > 12:
+            self._file.seek(length - 16, os.SEEK_CUR)
+            end = self._file.read(4)
+        if self._number(end) != length:
+            raise ValueError("block length")
+
+    def _number(self, field: bytes, *, signed: bool = False) -> int:
+        return int.from_bytes(field, "little" if self._little else "big", signed=signed)
 
     def _interface(self, body: bytes) -> None:
         if len(self._interfaces) >= INTERFACES_MAX:
@@ -194,30 +260,27 @@ class _PcapNg:
         options = {option.code: bytes(option.data) for option in block.opts}
         name = options.get(OPTION_IF_NAME, b"").rstrip(b"\0").decode("ascii", "replace")
         port = Port(name) if name in set(Port) else None
-        if block.linktype != ETHERNET and (port is not None or self._trunk_mac is not None):
-            raise CaptureDamaged("The capture is not of Ethernet frames. Capture on the two interfaces themselves.")
+        if block.linktype != ETHERNET and port is not None:
+            raise CaptureDamaged(NOT_ETHERNET)
         resolution = options.get(OPTION_TSRESOL, b"\x06")[0]
         ticks = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
-        offset = options.get(OPTION_TSOFFSET, b"")
-        order = "little" if self._little else "big"
-        seconds = int.from_bytes(offset, order, signed=True)  # type: ignore[arg-type]
-        self._interfaces.append((port, ticks, seconds))
+        seconds = self._number(options.get(OPTION_TSOFFSET, b"")[:8], signed=True)
+        self._interfaces.append((port, ticks, seconds, block.linktype))
+        self._named = self._named or port is not None
 
     def _packet(self, body: bytes) -> tuple[int, Port, bytes] | None:
         block = (dpkt.pcapng.EnhancedPacketBlockLE if self._little else dpkt.pcapng.EnhancedPacketBlock)(body)
-        port, ticks, offset = self._interfaces[block.iface_id]
+        port, ticks, offset, link_type = self._interfaces[block.iface_id]
         data = bytes(block.pkt_data)
         if port is None:
-            if self._trunk_mac is None:
-                raise CaptureDamaged(
-                    "The capture's interfaces are not named trunk and inside: give the trunk's hardware address with "
-                    "--trunk-mac. Nothing was recorded."
-                )
+            if self._named or self._trunk_mac is None:
+                self._left_out.packets += 1
+                return None
+            if link_type != ETHERNET:
+                raise CaptureDamaged(NOT_ETHERNET)
             port = _by_mac(data, self._trunk_mac)
         for option in block.opts:
-            order = "little" if self._little else "big"
-            flags = int.from_bytes(bytes(option.data), order)  # type: ignore[arg-type]
-            if option.code == OPTION_EPB_FLAGS and flags & 3 == OUTBOUND:
+            if option.code == OPTION_EPB_FLAGS and self._number(bytes(option.data)) & 3 == OUTBOUND:
                 return None
         stamp = (block.ts_high << 32 | block.ts_low) * 1_000_000 // ticks + offset * 1_000_000
         return stamp, port, data

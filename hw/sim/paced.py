@@ -25,12 +25,22 @@ class PacedPackets:
         now = self._clock.mono_us()
         due: list[Packet] = []
         while len(due) < packets_max:
-            if not self._ahead:
-                self._ahead.extend(self._source.drain(CHUNK))
-            if not self._ahead or self._ahead[0].at_mono_us > now:
+            try:
+                coming = self.next_mono_us()
+            except OSError:
+                if not due:
+                    raise
+                break  # told at the next call: what came before the damage is not lost with it
+            if coming is None or coming > now:
                 break
             due.append(self._ahead.popleft())
         return Burst.of(due)
+
+    def next_mono_us(self) -> int | None:
+        """When the next packet comes; None after the last. Raises OSError where the source is damaged."""
+        if not self._ahead:
+            self._ahead.extend(self._source.drain(CHUNK))
+        return self._ahead[0].at_mono_us if self._ahead else None
 
     def lost(self) -> bool:
         return False

@@ -1,10 +1,14 @@
 """Capture files to packets with their port: names of interfaces, hardware address, damage."""
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import dpkt
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from firmware.policy.events import Packet, Port
 from hw.pcap import START_MONO_US, CaptureDamaged, CaptureFile, parse_mac
@@ -72,6 +76,76 @@ def test_interfaces_with_other_names_are_refused_without_the_address(tmp_path: P
         CaptureFile(tmp_path / "a.pcapng")
     assert packets(tmp_path / "a.pcapng", frame[6:12])[0].port is Port.TRUNK
     assert packets(tmp_path / "a.pcapng", b"\x07" * 6)[0].port is Port.INSIDE
+
+
+def test_packets_of_a_third_interface_are_left_out_and_counted(tmp_path: Path) -> None:
+    wire, _ = call()
+    frame = udp_frame(SBC, 5060, PBX, 5060, b"x")
+    third = block(6, struct.pack("<IIIII", 2, 0, 0, len(frame), len(frame)) + frame + bytes(-len(frame) % 4))
+    whole = [enhanced(packet) for packet in wire.packets]
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(head(("trunk", "inside", "eth0")) + third + b"".join(whole[:9]) + third + b"".join(whole[9:]))
+    for mac in (None, parse_mac(TRUNK_MAC)):
+        file = CaptureFile(path, mac)
+        read = file.drain(10**6)
+        assert [(packet.port, packet.data) for packet in read] == [(p.port, p.data) for p in wire.packets]
+        assert file.left_out == 2
+        file.close()
+
+
+def test_long_blocks_that_are_not_needed_are_passed_over(tmp_path: Path) -> None:
+    frame = udp_frame(SBC, 5060, PBX, 5060, b"x")
+    one = enhanced(Packet(Port.TRUNK, 1, frame))
+    (tmp_path / "a.pcapng").write_bytes(head() + block(10, bytes(2 << 20)) + one + block(4, b"") + one)
+    assert len(packets(tmp_path / "a.pcapng")) == 2
+    (tmp_path / "b.pcapng").write_bytes(head() + one + block(10, bytes(2 << 20))[:-8])
+    with pytest.raises(CaptureDamaged, match="damaged"):
+        packets(tmp_path / "b.pcapng")
+
+
+DAY_US = 24 * 3600 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("stamps", "read"),
+    [((0, 1, 3650 * DAY_US), 2), ((0, 30 * DAY_US, 3650 * DAY_US), 2), ((0, 1), 2), ((0, 3650 * DAY_US), 1)],
+)
+def test_a_leap_of_the_time_stamps_ends_the_capture_after_what_came_before(
+    stamps: tuple[int, ...], read: int, tmp_path: Path
+) -> None:
+    frame = udp_frame(SBC, 5060, PBX, 5060, b"x")
+    write(tmp_path / "a.pcapng", [Packet(Port.TRUNK, at, frame) for at in stamps])
+    file = CaptureFile(tmp_path / "a.pcapng")
+    assert len(file.drain(100)) == read
+    if read < len(stamps):
+        with pytest.raises(CaptureDamaged, match="31 days after"):
+            file.drain(100)
+    file.close()
+
+
+def test_a_clock_that_was_set_back_by_days_ends_the_capture(tmp_path: Path) -> None:
+    """Beyond what a capture of two interfaces may be out of order."""
+    frame = udp_frame(SBC, 5060, PBX, 5060, b"x")
+    before = [Packet(Port.TRUNK, 9 * DAY_US + at, frame) for at in range(3000)]
+    write(tmp_path / "a.pcapng", before + [Packet(Port.TRUNK, at, frame) for at in range(3000)])
+    with pytest.raises(CaptureDamaged, match="a day before"):
+        packets(tmp_path / "a.pcapng")
+
+
+@settings_of_hypothesis(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
+def test_whatever_is_damaged_the_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, damages: list[tuple[int, bytes]]
+) -> None:
+    wire, _ = call()
+    data = bytearray(head() + b"".join(enhanced(packet, flags=1) for packet in wire.packets))
+    for at, new in damages:
+        data[at : at + len(new)] = new
+    path = tmp_path_factory.mktemp("damage") / "a.pcapng"
+    path.write_bytes(data)
+    for mac in (None, parse_mac(TRUNK_MAC)):
+        with suppress(CaptureDamaged):
+            packets(path, mac)
 
 
 def test_what_the_capturing_machine_sent_is_left_out(tmp_path: Path) -> None:
