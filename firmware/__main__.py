@@ -10,11 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from firmware import selftest
 from firmware.appliance import Appliance, WiringError
-from firmware.config import ConfigError, Machine, parse_machine
+from firmware.config import MACHINE_KEYS, ConfigError, Machine, parse_machine
 from firmware.evidence.pack import PackError
 from firmware.housekeeping import Housekeeper
 from firmware.store.errors import CardFailed, ErasureUnconfirmed, NoRoot, NotProvisioned, VaultError, WrongKind
@@ -76,14 +77,16 @@ def _arguments() -> argparse.ArgumentParser:
     simulate.add_argument("--state", type=Path, required=True, metavar="DIR")
     simulate.add_argument("--provision", type=Path, metavar="DIR", help="the stick with the pack, at the first start")
     simulate.add_argument("--realtime", action="store_true", help="at its own pace, with keys and a live panel")
-    simulate.add_argument("--ring-mib", type=int, default=SIMULATED_RING_MIB)
+    simulate.add_argument("--ring-mib", type=mebibytes, default=SIMULATED_RING_MIB)
     simulate.set_defaults(command=_simulate)
     capture = commands.add_parser("replay", help="play a capture file of a VoIP trunk through the production loop")
     capture.add_argument("capture", type=Path, metavar="FILE.pcapng")
     capture.add_argument("--state", type=Path, required=True, metavar="DIR")
     capture.add_argument("--provision", type=Path, metavar="DIR", help="the stick with the pack, at the first start")
-    capture.add_argument("--trunk-mac", metavar="MAC", help="for a capture whose interfaces have no names")
-    capture.add_argument("--ring-mib", type=int, default=SIMULATED_RING_MIB)
+    capture.add_argument(
+        "--trunk-mac", type=hardware_address, metavar="MAC", help="for a capture whose interfaces have no names"
+    )
+    capture.add_argument("--ring-mib", type=mebibytes, default=SIMULATED_RING_MIB)
     capture.set_defaults(command=_replay)
     test = commands.add_parser("selftest", help="check every device; a table and an exit code")
     test.add_argument("--config", type=Path, required=True, metavar="TOML")
@@ -101,27 +104,43 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _simulate(given: argparse.Namespace) -> int:
-    from firmware.rehearsal import TapeError, simulate
+    from firmware.rehearsal import NAME_THE_PACK, TapeError, simulate
 
     try:
         simulate(given.tape, given.state, given.provision, given.ring_mib << 20, realtime=given.realtime)
     except TapeError as error:
         return _fail(error, TAPE)
+    except NotProvisioned:
+        return _fail(NotProvisioned(NAME_THE_PACK), UNPROVISIONED)
     return OK
 
 
 def _replay(given: argparse.Namespace) -> int:
-    from firmware.rehearsal import CaptureDamaged, open_capture, replay_capture
+    from firmware.rehearsal import NAME_THE_PACK, CaptureDamaged, open_capture, replay_capture
 
     try:
-        capture = open_capture(given.capture, given.trunk_mac)
-    except (CaptureDamaged, FileNotFoundError, ValueError) as error:
-        return _fail(str(error), TAPE)
-    try:
-        replay_capture(capture, given.state, given.provision, given.ring_mib << 20)
+        with closing(open_capture(given.capture, given.trunk_mac)) as capture:
+            replay_capture(capture, given.state, given.provision, given.ring_mib << 20)
+            if capture.left_out:
+                print(f"Packets left out, from neither the trunk nor the inside: {capture.left_out}.", file=sys.stderr)
     except CaptureDamaged as error:
-        return _fail(str(error), TAPE)
+        return _fail(error, TAPE)
+    except NotProvisioned:
+        return _fail(NotProvisioned(NAME_THE_PACK), UNPROVISIONED)
     return OK
+
+
+def hardware_address(text: str) -> bytes:
+    from hw.pcap import parse_mac
+
+    return parse_mac(text)
+
+
+def mebibytes(text: str) -> int:
+    """As ``ring_mib`` of tacet.toml."""
+    [key] = [key for key in MACHINE_KEYS["appliance"] if key.name == "ring_mib"]
+    value: int = key.read(int(text), "simulation")
+    return value
 
 
 def _ledger(given: argparse.Namespace) -> int:
@@ -201,7 +220,7 @@ def _start(real: Real, stopped: Callable[[], bool]) -> Appliance | None:
 
 def _machine(config: Path) -> Machine:
     try:
-        return parse_machine(config.read_text(encoding="utf-8"))
+        return parse_machine(config.read_text(encoding="utf-8"), config.name)
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"The file {config.name} cannot be read.") from None
 

@@ -109,6 +109,27 @@ def trunk_settings(site: Site, ports: SipPorts) -> "TrunkSettings":
     )
 
 
+def check_wiring(site: Site, wired: Sequence[str], *, trunk: bool) -> None:
+    """``wired``: the line of each codec channel; ``trunk``: there are packets to listen to. Raises WiringError."""
+    names = [line.name for line in site.lines if line.kind == "analogue"]
+    for name in names:
+        if wired.count(name) != 1:
+            raise WiringError(
+                f"The site's line {name} must be on exactly one codec channel; it is on {wired.count(name)}."
+            )
+    for name in wired:
+        if name not in names:
+            raise WiringError(f"A codec channel is for the line {name}, which the site's settings do not have.")
+    voip = len(names) < len(site.lines)
+    if voip and not trunk:
+        raise WiringError(
+            "The site has VoIP lines, and there is no trunk to listen to: name trunk_interface and inside_interface, "
+            "or replay a capture."
+        )
+    if trunk and not voip:
+        raise WiringError("There is a trunk to listen to, and the site's settings have no VoIP line.")
+
+
 class Appliance:
     """Opens the vault (and with it recovers from whatever happened), then the devices, then records.
 
@@ -121,6 +142,8 @@ class Appliance:
         self.vault = Vault.open(parts, simulation=simulation)
         self.site = self._read_site()
         self._devices = devices = open_devices()
+        wired = [name for attached in devices.codecs for name in attached.lines]
+        check_wiring(self.site, wired, trunk=devices.packets is not None)
         cut_off = [i for i in range(len(self.site.lines)) if self.vault.interrupted_call(i) is not None]
         self.writer = Writer(self.vault, threaded=threaded, lines=len(self.site.lines))
         self.loop = Loop(
@@ -195,26 +218,13 @@ class Appliance:
 
     def _rigs(self) -> list[Rig]:
         names = [line.name for line in self.site.lines if line.kind == "analogue"]
-        wired = [name for attached in self._devices.codecs for name in attached.lines]
-        for name in names:
-            if wired.count(name) != 1:
-                raise WiringError(
-                    f"The site's line {name} must be on exactly one codec channel; it is on {wired.count(name)}."
-                )
-        for name in wired:
-            if name not in names:
-                raise WiringError(f"A codec channel is for the line {name}, which the site's settings do not have.")
         return [self._rig(attached, names) for attached in self._devices.codecs]
 
     def _voip(self) -> "VoipWiring | None":
         lines = tuple(i for i, line in enumerate(self.site.lines) if line.kind == "voip")
         port = self._devices.packets
-        if not lines and port is None:
-            return None
         if port is None:
-            raise WiringError("The site has VoIP lines, and tacet.toml names no trunk_interface and inside_interface.")
-        if not lines:
-            raise WiringError("There is a trunk to listen to, and the site's settings have no VoIP line.")
+            return None
         from firmware.voip.trunk import Trunk
         from firmware.voipfeed import VoipWiring
 

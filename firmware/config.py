@@ -58,6 +58,10 @@ LOOK_BACK_WITHOUT_SENSE_S_MIN = 8
 """By sound alone the end of a call is known 3.5 s late (dsp/audio_line), after an end tone 1.3 s more; and some
 reserve."""
 
+SHOWN_CHARACTERS_MAX = 40
+"""Of a word of somebody's file, in a sentence of ours."""
+SITE_WORDS = "the site's settings"
+
 SITE_KEYS: dict[str, tuple[Key, ...]] = {
     "site": (
         Key("name", str, "Contact team"),
@@ -176,7 +180,7 @@ class Machine:
 
 def parse_site(text: str) -> Site:
     """Raises ConfigError."""
-    document = _toml(text, "The site's settings")
+    document = _toml(text, SITE_WORDS)
     lines = tuple(
         _site_line(_section(SITE_LINE_KEYS, entry, f"line {i + 1}"), f"line {i + 1}")
         for i, entry in enumerate(_tables(document.pop("line", [{}]), "line", LINES_MAX))
@@ -184,7 +188,7 @@ def parse_site(text: str) -> Site:
     names = [line.name for line in lines]
     if len(set(names)) != len(names):
         raise ConfigError("Two lines of the site's settings have one name; each line needs its own.")
-    site = Site(_sections(SITE_KEYS, document, "The site's settings"), lines)
+    site = Site(_sections(SITE_KEYS, document, SITE_WORDS, "line"), lines)
     _check_lists(site)
     if any(line.kind == "voip" for line in lines) and site.of("notice", "source") != "upstream":
         raise ConfigError('A VoIP line needs notice.source = "upstream": the telephone system plays the notice there.')
@@ -198,9 +202,9 @@ def parse_site(text: str) -> Site:
     return site
 
 
-def parse_machine(text: str) -> Machine:
-    """Raises ConfigError."""
-    document = _toml(text, "tacet.toml")
+def parse_machine(text: str, name: str = "tacet.toml") -> Machine:
+    """``name``: of the file, for its sentences. Raises ConfigError."""
+    document = _toml(text, name)
     codecs = []
     for i, entry in enumerate(_tables(document.pop("codec", []), "codec", LINES_MAX)):
         values = _section(MACHINE_CODEC_KEYS, entry, f"codec {i + 1}")
@@ -208,7 +212,7 @@ def parse_machine(text: str) -> Machine:
             raise ConfigError(f"codec {i + 1}.rate_hz must be 8000, 16000 or 48000 Hz.")
         names = _names(values["lines"], f"codec {i + 1}.lines")
         codecs.append(MachineCodec(values["device"], values["rate_hz"], names))
-    machine = Machine(_sections(MACHINE_KEYS, document, "tacet.toml"), tuple(codecs))
+    machine = Machine(_sections(MACHINE_KEYS, document, name, "codec"), tuple(codecs))
     _check_voip(machine)
     return machine
 
@@ -247,16 +251,17 @@ def default_site_text() -> str:
 def _toml(text: str, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{what} cannot be read as TOML: {error}.") from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and lists within lists
+        raise ConfigError(f"What stands in {what} is not TOML: {error}.") from None
 
 
 def _sections(
-    declared: Mapping[str, tuple[Key, ...]], document: Mapping[str, Any], what: str
+    declared: Mapping[str, tuple[Key, ...]], document: Mapping[str, Any], what: str, repeated: str
 ) -> dict[str, dict[str, Any]]:
     unknown = sorted(set(document) - set(declared))
     if unknown:
-        raise ConfigError(f"{what} have an unknown section [{unknown[0]}]; known are: {', '.join(declared)}.")
+        known = ", ".join([*(f"[{name}]" for name in declared), f"[[{repeated}]]"])
+        raise ConfigError(f"{_as_written(unknown[0])} has no place in {what}; known there are: {known}.")
     return {name: _section(keys, document.get(name, {}), name) for name, keys in declared.items()}
 
 
@@ -265,8 +270,14 @@ def _section(keys: tuple[Key, ...], given: Any, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where} must be a section of keys.")
     unknown = sorted(set(given) - {key.name for key in keys})
     if unknown:
-        raise ConfigError(f"{where}.{unknown[0]} is not a known key; known are: {', '.join(k.name for k in keys)}.")
+        known = ", ".join(key.name for key in keys)
+        raise ConfigError(f"{where}.{_as_written(unknown[0])} is not a known key; known are: {known}.")
     return {key.name: key.read(given.get(key.name, key.default), where) for key in keys}
+
+
+def _as_written(key: str) -> str:
+    """A key of somebody's file in a sentence of ours: on one line, and not all of it where it is long."""
+    return key[:SHOWN_CHARACTERS_MAX].encode("unicode_escape").decode("ascii")
 
 
 def _tables(given: Any, where: str, most: int) -> list[Any]:

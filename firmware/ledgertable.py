@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from firmware import columns
 from firmware.policy.records import LedgerRow
 
+DEFAULT_ZONE = "Europe/London"
 HEAD = ("seq", "line", "outcome", "direction", "rule", "started", "length", "keep")
 
 
@@ -31,11 +32,14 @@ def rows(ledger: Iterable[tuple[int, LedgerRow]], line_names: Sequence[str]) -> 
     ]
 
 
-def table(found: Sequence[dict[str, Any]], zone: str = "Europe/London") -> str:
-    """Local times, as everything that a person reads."""
+def table(found: Sequence[dict[str, Any]], zone: str = DEFAULT_ZONE) -> str:
+    """Local times, as everything that a person reads; DEFAULT_ZONE's where this machine does not know ``zone``."""
     if not found:
         return "No calls yet."
-    local = ZoneInfo(zone)
+    try:
+        local = ZoneInfo(zone)
+    except (ValueError, LookupError, OSError):
+        local = ZoneInfo(DEFAULT_ZONE)
     cells = [
         (
             str(row["seq"]),

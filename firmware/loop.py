@@ -157,7 +157,8 @@ class Loop:
     @property
     def idle(self) -> bool:
         """No call on any line, none that waits to be finished, and nobody who could still mean the last one."""
-        return self.voip is None and all(line.at_rest(self._now_us) for line in self._wires.values())
+        quiet = self.voip is None or self.voip.idle
+        return quiet and all(line.at_rest(self._now_us) for line in self._wires.values())
 
     # ---------------------------------------------------------------------------------------- the walk
 

@@ -8,6 +8,7 @@ without them is not yet a recorder, and the same pack completes it.
 
 from dataclasses import replace
 
+from firmware.evidence.note import Verify
 from firmware.evidence.pack import Pack, PackError, ReadFile, enrol_path, read_pack
 from firmware.evidence.site import NOTICE_DOCUMENT, SITE_DOCUMENT, ReadSite
 from firmware.evidence.visit import enrolment
@@ -21,13 +22,7 @@ def provision(
 ) -> Pack:
     """Raises PackError, ConfigError, VaultError, OSError. Refuses a simulation's pack for production and the
     reverse."""
-    pack = read_pack(read, read_site, parts.ciphers.verify)
-    if pack.text.simulation != simulation:
-        raise PackError(
-            "The provisioning pack is for a simulation; nothing was changed. Make one with the controller's consent."
-            if pack.text.simulation
-            else "The provisioning pack is for a real recorder; nothing was changed. Make one for a simulation."
-        )
+    pack = fitting_pack(read, read_site, parts.ciphers.verify, simulation=simulation)
     charter = Charter(
         device_id=pack.text.device,
         simulation=simulation,
@@ -42,6 +37,18 @@ def provision(
     vault = _formatted(parts, charter)
     vault.put_document(NOTICE_DOCUMENT, pack.notice_wav)
     vault.put_document(SITE_DOCUMENT, pack.site_toml)
+    return pack
+
+
+def fitting_pack(read: ReadFile, read_site: ReadSite, verify: Verify, *, simulation: bool) -> Pack:
+    """Raises PackError, OSError."""
+    pack = read_pack(read, read_site, verify)
+    if pack.text.simulation != simulation:
+        raise PackError(
+            "The provisioning pack is for a simulation; nothing was changed. Make one with the controller's consent."
+            if pack.text.simulation
+            else "The provisioning pack is for a real recorder; nothing was changed. Make one for a simulation."
+        )
     return pack
 
 

@@ -94,11 +94,13 @@ class VoipFeed:
         self._live: dict[int, _Live] = {}
         self._queue: deque[_Waiting] = deque()
         self._dropped = 0
+        self._now_us = 0
         self._listening = True
         self._left: dict[int, list[tuple[VoipLine, int]]] = {}
         """By call: the lines that it has left, and when."""
 
     def step(self, now_us: int) -> None:
+        self._now_us = now_us
         packets = self.port.drain(PACKETS_PER_STEP_MAX) if self._listening else Burst.of(())
         for told in self._trunk.hear(packets):
             self._told(told)
@@ -113,6 +115,11 @@ class VoipFeed:
         oldest = self._queue[0].piece.at_mono_us if self._queue else now_us
         for line in self._lines.values():
             line.judged_before(oldest)
+
+    @property
+    def idle(self) -> bool:
+        """No call, none that waits to be finished, and no key can reach back to the last one."""
+        return not self._live and not self._queue and all(line.at_rest(self._now_us) for line in self._lines.values())
 
     def stop_listening(self) -> None:
         """No further packet is taken: the capture ended, or is damaged from here on."""

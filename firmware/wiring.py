@@ -72,7 +72,7 @@ class Real:
     def devices(self) -> Devices:
         packets = self._packets()
         if not self._machine.codecs and packets is None:
-            raise ConfigError("tacet.toml has no [[codec]]; name the sound adapter of each line.")
+            raise ConfigError("The settings have no [[codec]]; name the sound adapter of each line.")
         codecs = [
             Attached(PortAudioCodec(self.clock, codec.device, codec.rate_hz, len(codec.lines)), codec.lines)
             for codec in self._machine.codecs

@@ -38,6 +38,9 @@ SITE_FILE = f"{PACK_DIRECTORY}/SITE.toml"
 NOTICE_FILE = f"{PACK_DIRECTORY}/NOTICE.wav"
 PACK_BYTES_MAX = 64 * 1024
 
+PACK_FILES = {PACK_FILE: PACK_BYTES_MAX, SITE_FILE: SITE_BYTES_MAX, NOTICE_FILE: NOTICE_BYTES_MAX}
+"""Every file of a pack and the most that is read of it."""
+
 RECIPIENTS_MIN, RECIPIENTS_MAX = 2, 4
 REQUEST_KEYS_MAX = 8
 """storage.md 3.3: at least two recipients; the key table has room for four recipients and eight request keys."""

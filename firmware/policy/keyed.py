@@ -116,6 +116,12 @@ class KeyedLine:
         """One word for people."""
         raise AssertionError("a line has a state")
 
+    def at_rest(self, now_mono_us: int) -> bool:
+        """Nothing is going on, and no key can reach back to the last call."""
+        ended = self.last.ended_mono_us if self.last is not None else None
+        reach = ended is not None and now_mono_us - ended <= OPT_OUT_AFTER_END_US
+        return not self.calls and not reach
+
     @property
     def busy(self) -> bool:
         """Somebody is on the line."""

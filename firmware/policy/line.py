@@ -17,7 +17,6 @@ from firmware.policy import events as ev
 from firmware.policy.call import Call
 from firmware.policy.keyed import (
     KEYS,
-    OPT_OUT_AFTER_END_US,
     Act,
     DestroyCall,
     Handler,
@@ -103,10 +102,7 @@ class Line(KeyedLine):
         return list(self._notice_due(now_mono_us))
 
     def at_rest(self, now_mono_us: int) -> bool:
-        """Nothing is going on, and no key can reach back to the last call."""
-        ended = self.last.ended_mono_us if self.last is not None else None
-        reach = ended is not None and now_mono_us - ended <= OPT_OUT_AFTER_END_US
-        return self.phase is Phase.IDLE and not self.calls and not reach
+        return self.phase is Phase.IDLE and super().at_rest(now_mono_us)
 
     def _unanswered(self) -> None:
         call = self._the_call()

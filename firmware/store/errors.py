@@ -12,8 +12,8 @@ class NotProvisioned(VaultError):
 
     code = "NOT_PROVISIONED"
 
-    def __init__(self) -> None:
-        super().__init__("This recorder has no keys yet; nothing was changed. Plug in the provisioning stick.")
+    def __init__(self, what_to_do: str = "Plug in the provisioning stick.") -> None:
+        super().__init__(f"This recorder has no keys yet; nothing was changed. {what_to_do}")
 
 
 class AlreadyProvisioned(VaultError):

@@ -255,6 +255,13 @@ class Stage:
             self._lay(self.tape_us + round(given["for"] * US_PER_S), lambda: setattr(self.memory, "failing", False))
 
 
+def check_audio(tape: Tape) -> None:
+    """Raises TapeError where a line's audio is none that can be played."""
+    for line in tape.lines:
+        if line.audio:
+            _length_us(line.audio)
+
+
 def _length_us(audio: Path) -> int:
     try:
         return WavAudio(audio).length_us

@@ -2,10 +2,12 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from firmware import ledgertable
 from firmware.__main__ import (
     CARD,
     DEVICE,
@@ -15,11 +17,15 @@ from firmware.__main__ import (
     SETTINGS,
     TAPE,
     UNPROVISIONED,
+    USAGE,
     WRONG_KIND,
 )
 from firmware.__main__ import main as firmware
+from firmware.policy.events import Packet, Port
+from firmware.policy.records import Direction, LedgerRow, Outcome
 from firmware.store.vault import Vault
 from tests.simulate.kit import Kit, Tape, noise
+from tests.voip.capture import write
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -113,6 +119,87 @@ def test_an_empty_pack(kit: Kit, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "provision" in said(capsys)
 
 
+@pytest.mark.parametrize("command", ["simulate", "replay"])
+@pytest.mark.parametrize("what", ["nothing", "a file", "a file in PACK.txt's place that is a directory", "a long file"])
+def test_a_pack_that_is_none_is_one_sentence_about_the_pack_and_leaves_nothing(
+    what: str, command: str, kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = kit.root / "nopack"
+    if what == "a file":
+        place.write_text("no pack")
+    elif what != "nothing":
+        (place / "TACET/PROVISION").mkdir(parents=True)
+        if what == "a long file":
+            (place / "TACET/PROVISION/PACK.txt").write_bytes(bytes(1 << 20))
+        else:
+            (place / "TACET/PROVISION/PACK.txt").mkdir()
+    played = Tape(kit.root / "tape").save()
+    if command == "replay":
+        played = kit.root / "a.pcapng"
+        write(played, [Packet(Port.TRUNK, 1_772_442_000_000_000, bytes(60))])
+    assert firmware([command, str(played), "--state", str(kit.state), "--provision", str(place)]) == UNPROVISIONED
+    sentence = said(capsys)
+    assert "pack" in sentence
+    assert "card" not in sentence
+    assert not kit.state.exists()
+
+
+def test_a_first_start_without_a_pack_says_how_to_give_it_and_leaves_nothing(
+    kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = Tape(kit.root / "tape").save()
+    assert firmware(["simulate", str(tape), "--state", str(kit.state)]) == UNPROVISIONED
+    assert "--provision" in said(capsys)
+    assert not kit.state.exists()
+
+
+def test_a_ledger_of_a_mistyped_directory_speaks_of_the_directory(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert firmware(["ledger", "--state", str(kit.root / "sttae")]) == UNPROVISIONED
+    sentence = said(capsys)
+    assert "--state" in sentence
+    assert "stick" not in sentence
+
+
+def test_a_ledger_is_shown_also_where_the_sites_time_zone_is_none() -> None:
+    moment = datetime(2026, 7, 2, 9, tzinfo=UTC).timestamp() * 1000
+    row = LedgerRow(0, Outcome.RECORDED, Direction.INBOUND, "rule1", int(moment), int(moment) + 1000, True, None)
+    assert "10:00" in ledgertable.table(ledgertable.rows([(1, row)], ["line1"]), "Nowhere/City")
+
+
+def test_a_state_that_is_a_file(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.state.write_text("a file")
+    kit.simulate(Tape(kit.root / "tape"), code=SETTINGS)
+    assert "--state" in said(capsys)
+    assert kit.state.read_text() == "a file"
+
+
+@pytest.mark.parametrize("words", [["--ring-mib", "0"], ["--ring-mib", "-1"], ["--ring-mib", "9" * 30]])
+def test_a_ring_that_cannot_be_is_refused_before_anything_is_made(words: list[str], kit: Kit) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        kit.simulate(Tape(kit.root / "tape"), *words)
+    assert stopped.value.code == USAGE
+    assert not kit.state.exists()
+
+
+def test_the_settings_sentence_names_the_file_and_everything_that_it_may_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.toml").write_text("x = 1\n")
+    assert firmware(["run", "--config", str(tmp_path / "bad.toml")]) == SETTINGS
+    sentence = said(capsys)
+    assert "bad.toml" in sentence
+    assert "[[codec]]" in sentence
+    assert "tacet.toml" not in sentence
+
+
+@pytest.mark.parametrize("text", ["x = " + "9" * 5000, "x = " + "[" * 5000, '"a\\nb" = 1', '[panel]\n"a\\nb" = 1'])
+def test_settings_that_break_a_parser_are_one_sentence(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert firmware(settings(tmp_path, text)) == SETTINGS
+    said(capsys)
+
+
 def test_a_recorder_whose_key_is_gone_changes_nothing(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
     kit.simulate(Tape(kit.root / "tape"))
     (kit.state / "memory").write_bytes(bytes(64))
@@ -150,6 +237,7 @@ def test_tapes_that_cannot_be_played(text: str, word: str, kit: Kit, capsys: pyt
 def test_a_tape_for_a_line_that_the_site_does_not_have(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
     kit.simulate(Tape(kit.root / "tape", lines=["other"]), code=SETTINGS)
     said(capsys)
+    assert not kit.state.exists()
 
 
 def test_a_damaged_identity(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:

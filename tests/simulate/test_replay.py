@@ -1,5 +1,6 @@
 """A captured VoIP call from the file to the exported sound: the same gate, the same vault, the same desk."""
 
+import struct
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firmware.__main__ import SETTINGS, TAPE
+from firmware.__main__ import OK, SETTINGS, TAPE
 from firmware.__main__ import main as firmware
+from firmware.loop import Loop
 from firmware.policy.events import Packet, Port
 from firmware.voip.audio import ALAW
 from tests.simulate.kit import Kit, contains
-from tests.voip.capture import write
+from tests.simulate.test_bad_input import said
+from tests.voip.capture import block, enhanced, head, write
 from tests.voip.wire import CALLER, DDI, SBC, Dialogue, Voice, Wire, talk
 
 START_US = 1_772_442_000_000_000
@@ -158,15 +161,84 @@ def test_an_outbound_call_has_its_row_and_nothing_else(tmp_path: Path, capsys: p
     assert export(kit, capsys) == []
 
 
+def test_the_empty_days_of_a_capture_pass_at_once_and_the_call_after_them_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fortnight in steps of 100 ms would be 12 million."""
+    steps = 0
+    real_step = Loop.step
+
+    def step(loop: Loop) -> None:
+        nonlocal steps
+        steps += 1
+        real_step(loop)
+
+    monkeypatch.setattr(Loop, "step", step)
+    kit = kit_for(tmp_path)
+    wire = Wire()
+    call(wire, 1000)
+    wire.wait(14 * 24 * 3600 * 1000)
+    call(wire, 1000)
+    replay(kit, wire)
+    rows = kit.ledger(capsys)
+    assert [row["outcome"] for row in rows] == ["recorded", "recorded"]
+    assert [row["started_utc"][:10] for row in rows] == ["2026-03-02", "2026-03-16"]
+    assert steps < 5000
+
+
+def test_one_wrong_time_stamp_ends_the_replay_with_one_sentence_and_keeps_the_call_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = kit_for(tmp_path)
+    wire = Wire()
+    call(wire, 1000)
+    wire.wait(10 * 365 * 24 * 3600 * 1000)
+    wire.datagram(Port.TRUNK, 9999, 9999, b"wrong")
+    capsys.readouterr()
+    replay(kit, wire, code=TAPE)
+    assert "time stamp" in said(capsys)
+    assert [row["outcome"] for row in kit.ledger(capsys)] == ["recorded"]
+
+
+def test_packets_of_another_interface_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_for(tmp_path)
+    wire = Wire()
+    call(wire, 1000)
+    path = captured(kit, wire)
+    third = block(6, struct.pack("<IIIII", 2, 0, 0, 4, 4) + b"abcd")
+    path.write_bytes(head(("trunk", "inside", "eth0")) + third + path.read_bytes()[len(head()) :] + third)
+    capsys.readouterr()
+    assert firmware(["replay", str(path), "--state", str(kit.state), "--provision", str(kit.pack)]) == OK
+    assert "2" in said(capsys)
+    assert [row["outcome"] for row in kit.ledger(capsys)] == ["recorded"]
+
+
 def test_a_capture_for_a_site_without_voip_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kit = Kit(tmp_path / "kit")
     wire = Wire()
     call(wire, 100)
     replay(kit, wire, code=SETTINGS)
+    assert not kit.state.exists()
 
 
-def test_a_file_that_is_no_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kit = kit_for(tmp_path)
-    (kit.root / "no.pcapng").write_bytes(b"no capture at all")
+FRAME = Packet(Port.TRUNK, 1, bytes(60))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no capture at all", b"", head(), head() + enhanced(FRAME), head() + enhanced(FRAME._replace(at_mono_us=2**63))],
+    ids=["text", "nothing", "no packet", "1970", "the year 294247"],
+)
+def test_a_file_that_is_no_capture(content: bytes, kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    (kit.root / "no.pcapng").write_bytes(content)
     words = ["replay", str(kit.root / "no.pcapng"), "--state", str(kit.state), "--provision", str(kit.pack)]
     assert firmware(words) == TAPE
+    said(capsys)
+    assert not kit.state.exists()
+
+
+@pytest.mark.parametrize("name", ["none.pcapng", ".", "pack"])
+def test_a_capture_that_is_not_there_or_a_directory(name: str, kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert firmware(["replay", str(kit.root / name), "--state", str(kit.state), "--provision", str(kit.pack)]) == TAPE
+    assert "Errno" not in said(capsys)
+    assert not kit.state.exists()
