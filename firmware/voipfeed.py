@@ -18,7 +18,7 @@ from firmware.policy.records import Direction
 from firmware.policy.sides import Second, SidesHeard
 from firmware.ports import Burst, PacketSource
 from firmware.recording import Recorder
-from firmware.units import PORTION_BLOCKS, SAMPLE_US, US_PER_S
+from firmware.units import BLOCK_MS, PORTION_BLOCKS, SAMPLE_US, US_PER_S
 from firmware.voip import output as vo
 from firmware.voip.audio import EarDecoder
 from firmware.voip.trunk import Trunk
@@ -94,13 +94,19 @@ class VoipFeed:
         self._live: dict[int, _Live] = {}
         self._queue: deque[_Waiting] = deque()
         self._dropped = 0
-        self._now_us = 0
+        self._now_us = -BLOCK_MS * 1000
+        """Of the last burst."""
         self._listening = True
         self._left: dict[int, list[tuple[VoipLine, int]]] = {}
         """By call: the lines that it has left, and when."""
 
     def step(self, now_us: int) -> None:
-        self._now_us = now_us
+        """Packets are heard in bursts of 100 ms, as blocks of a codec are: half the work of bursts of 50."""
+        if now_us - self._now_us >= BLOCK_MS * 1000:
+            self._now_us = now_us
+            self._hear_burst(now_us)
+
+    def _hear_burst(self, now_us: int) -> None:
         packets = self.port.drain(PACKETS_PER_STEP_MAX) if self._listening else Burst.of(())
         for told in self._trunk.hear(packets):
             self._told(told)
