@@ -268,6 +268,7 @@ class World:
         kept = self.promise.calls[call_id]
         self.begin(Pending("opt_out", may_go=frozenset({call_id}), may_unhold=frozenset({call_id})))
         self.vault.opt_out((call_id,), kept.line)
+        self.asked.pop(call_id, None)
         promise = self.promise.without(frozenset({call_id}))
         self.acknowledge(replace(promise, latched=promise.latched | {kept.line}))
 
