@@ -184,6 +184,8 @@ class Loop:
         self._followed_us = now
         self._follow_notices()
         for line in self.lines:
+            for call in line.calls:
+                self._recorder.begin(call)
             self._carry_out(line.pass_time(now))
         for rig in self._rigs:
             heard_until = rig.delivered_until_mono_us
@@ -291,6 +293,7 @@ class Loop:
         """Nothing of a call that was never opened exists outside the look-back, which the gate already refuses."""
         waiting = self._call(act.line, act.call)
         if waiting is not None and not self._recorder.was_opened(waiting.call):
+            self._recorder.opted_out(waiting)
             self.panel.opt_out_done(act.line, self._now_us)
             return
         self.panel.opt_out_begun(act.line)

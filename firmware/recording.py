@@ -19,6 +19,7 @@ from firmware.policy.ledger import Kept
 from firmware.policy.records import (
     AudioCodec,
     CallMeta,
+    Direction,
     Ended,
     GapReason,
     NoticeProof,
@@ -29,11 +30,13 @@ from firmware.ports import Block
 from firmware.store.commands import (
     AppendAudio,
     AppendGap,
+    BeginCall,
     CloseCall,
     Command,
     KeepCall,
     LatchOptOut,
     OpenCall,
+    OptOutBegun,
     WriteRow,
 )
 from firmware.units import MS_PER_S, SAMPLE_RATE_HZ, SAMPLE_US
@@ -64,6 +67,8 @@ class _Meter:
 @dataclass
 class _Recording:
     call: Call
+    started_utc_ms: int | None = None
+    """Of its answer, once it has begun: the log's first word on the call, its recording and its row name the same."""
     answer_sample: int | None = None
     """Position of the answer on the codec's sample axis."""
     next_sample: int = 0
@@ -102,6 +107,21 @@ class Recorder:
         self._sense = sense
         self._recordings: dict[int, _Recording] = {}
         self.notice = NoticeUsed("", bytes(32))
+
+    def begin(self, call: Call) -> None:
+        """An inbound call that is answered has a row from here on, whatever happens. Said once."""
+        if call.answered_mono_us is None or call.direction is not Direction.INBOUND:
+            return
+        recording = self._of(call)
+        if recording.started_utc_ms is None:
+            recording.started_utc_ms = self._utc_ms(call.answered_mono_us)
+            self._submit(BeginCall(call.call, call.line, recording.started_utc_ms, call.opted_out))
+
+    def opted_out(self, call: Call) -> None:
+        """OPT-OUT before anything of the call was handed on."""
+        started_utc_ms = self._of(call).started_utc_ms
+        if started_utc_ms is not None:
+            self._submit(OptOutBegun(call.call, call.line, started_utc_ms))
 
     # -------------------------------------------------------------------------------------------- audio
 
@@ -195,7 +215,8 @@ class Recorder:
         assert call.answered_mono_us is not None
         meta = self._meta(recording, ended=Ended.POWER_CUT, ended_mono_us=call.answered_mono_us)
         codec = recording.codec or AudioCodec.FLAC
-        opened_utc_ms = self._utc_ms(call.answered_mono_us)
+        self.begin(call)
+        opened_utc_ms = self._started_utc_ms(recording)
         # A latch belongs to an earlier call: one that was itself opted out is refused by the gate and never gets here.
         self._submit(LatchOptOut(call.line, False))
         self._submit(OpenCall(call.call, call.line, opened_utc_ms, meta, codec, recording.channels))
@@ -211,8 +232,8 @@ class Recorder:
         if call.answered_mono_us is not None and not call.opted_out:
             self._judge_missing(recording, silences, fault, self._length(call), call.ended_mono_us)
         outcome = ledger.outcome(call, Kept(recording.kept_samples, frozenset(recording.reasons)))
-        started = call.started_mono_us if call.answered_mono_us is None else call.answered_mono_us
-        row = ledger.row(call, outcome, self._utc_ms(started), self._utc_ms(call.ended_mono_us), self._sense[call.line])
+        ended_utc_ms = self._utc_ms(call.ended_mono_us)
+        row = ledger.row(call, outcome, self._started_utc_ms(recording), ended_utc_ms, self._sense[call.line])
         if outcome is Outcome.RECORDED:
             self._hand_on_gap(recording)
             meta = self._meta(recording, ended=call.ended, ended_mono_us=call.ended_mono_us)
@@ -244,6 +265,13 @@ class Recorder:
 
     def _of(self, call: Call) -> _Recording:
         return self._recordings.setdefault(call.call, _Recording(call))
+
+    def _started_utc_ms(self, recording: _Recording) -> int:
+        """The answer, or the first ring where nobody answered."""
+        if recording.started_utc_ms is not None:
+            return recording.started_utc_ms
+        call = recording.call
+        return self._utc_ms(call.started_mono_us if call.answered_mono_us is None else call.answered_mono_us)
 
     def _length(self, call: Call) -> int:
         assert call.ended_mono_us is not None

@@ -14,6 +14,26 @@ from firmware.policy.records import AudioCodec, CallMeta, GapReason, LedgerRow
 
 
 @dataclass(frozen=True)
+class BeginCall:
+    """An inbound call was answered: from here on it has its row, also if power goes before anything of it is kept.
+    ``OpenCall`` and the row name the same ``started_utc_ms``."""
+
+    call: int
+    line: int
+    started_utc_ms: int
+    opted_out: bool = False
+
+
+@dataclass(frozen=True)
+class OptOutBegun:
+    """OPT-OUT of a call of which nothing was handed on: there is nothing to destroy, and its row will say so."""
+
+    call: int
+    line: int
+    started_utc_ms: int
+
+
+@dataclass(frozen=True)
 class OpenCall:
     """Makes the call durable (OPEN in both mirrors) before its first frame. ``opened_utc_ms`` (the answer) fixes
     its bag day."""
@@ -157,5 +177,16 @@ class DocumentChanged:
     name: str
 
 
-Command = OpenCall | AppendAudio | AppendGap | CloseCall | WriteRow | LatchOptOut | OptOut | KeepCall
+Command = (
+    BeginCall
+    | OptOutBegun
+    | OpenCall
+    | AppendAudio
+    | AppendGap
+    | CloseCall
+    | WriteRow
+    | LatchOptOut
+    | OptOut
+    | KeepCall
+)
 Report = OptOutDone | KeepDone | FrameSealed | Alarm | StickReport | DocumentChanged

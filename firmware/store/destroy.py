@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from firmware.policy.holds import Refusal
 from firmware.policy.retention import utc_day
-from firmware.store import background, rotate
+from firmware.store import background, begun, rotate
 from firmware.store.append import append
 from firmware.store.bag import Bag
 from firmware.store.core import Call, Core
@@ -41,6 +41,9 @@ def carry_out_opt_out(core: Core, here: Sequence[Call], line: int) -> None:
     for call in here:
         if call.close is None:
             state.owed_row_utc_ms, state.owed_call = call.opened_utc_ms, call.call_id
+            answer = begun.find(change.table.begun, call.line, call.opened_utc_ms)
+            if answer is not None:
+                change.table.begun[answer].opted_out = True
         if state.interrupted == call.call_id:
             state.interrupted = NO_CALL
         drop_call(core, change, call, Op.OPT_OUT)

@@ -4,8 +4,8 @@ from numpy import int16
 from numpy.typing import NDArray
 
 from firmware.policy.records import AudioCodec, CallMeta, GapReason, LedgerRow
+from firmware.store import begun, space
 from firmware.store import meta as metas
-from firmware.store import space
 from firmware.store.append import append
 from firmware.store.audit import Value
 from firmware.store.bag import CALLS_MAX, Bag, stored_bytes
@@ -165,7 +165,12 @@ def write_row(core: Core, row: LedgerRow) -> int:
         fields["how"] = row.ended.value
     if row.call_id is not None:
         fields["call"] = row.call_id
+    answer = begun.find(core.table.begun, row.line, row.started_utc_ms)
+    if answer is not None:
+        fields["begun"] = answer
     line = core.log.append(core.now_utc_ms(), "CALL", fields, core.table.seed)
+    if answer is not None:
+        del core.table.begun[answer]
     state = core.table.lines[row.line]
     if row.call_id is not None and row.call_id == state.owed_call:
         state.owed_row_utc_ms, state.owed_call = 0, NO_CALL

@@ -6,7 +6,7 @@
     4  append what the table's ROTATE owed to the audit log, and ledger rows that a CLOSE promised
     5  scan the ring from the table's head
     6  carry out the intents to destroy and to release
-    7  CLOSE(INTERRUPTED), and the ledger row, for every open call
+    7  CLOSE(INTERRUPTED), and the ledger row, for every open call; the row of every answered call that has none
     8  carry out the intents to hold
     9  one ROTATE: T, midnight and expiry if due, the ring's head
 
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 from firmware.policy.records import Direction, Ended, LedgerRow, Outcome
 from firmware.policy.trusted_time import ClockState
-from firmware.store import destroy, erasable, expiry, holding, identity, rotate
+from firmware.store import begun, destroy, erasable, expiry, holding, identity, rotate
 from firmware.store import table as tables
 from firmware.store.audit import AuditLine, Value
+from firmware.store.begun import INTERRUPTED_RULE
 from firmware.store.card import MIRRORS
 from firmware.store.core import Call, Core, VaultParts
 from firmware.store.entries import Close, Intent, Kind
@@ -33,7 +34,6 @@ from firmware.store.ring import Found
 from firmware.store.table import NO_CALL, BagType, Op, Table
 
 MS_PER_FRAME = 2000
-INTERRUPTED_RULE = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def recovered(parts: VaultParts, who: Identity, found: InForce) -> Core:
     _destroy_intended(core)
     _close_interrupted(core)
     _pay_rows(core)
+    _pay_begun(core)
     _hold_intended(core)
     _start(core)
     return core
@@ -160,6 +161,7 @@ def _continue_log(core: Core) -> None:
     core.healed += recovered.healed
     owed = bool(table.dayend) + len(table.certificates)
     rotate.owe(core, core.log, min(len(recovered.lines), owed))
+    begun.recover(core, recovered.lines)
     rows = [line for line in recovered.lines if line.event == "CALL"]
     _clear_paid_rows(core, rows)
     _write_promised_rows(core, {line.fields.get("call", "") for line in rows})
@@ -198,6 +200,12 @@ def _pay_rows(core: Core) -> None:
                 number, Outcome.OPTED_OUT, Direction.INBOUND, INTERRUPTED_RULE, started, ended, False, state.owed_call
             )
             write_row(core, row)
+
+
+def _pay_begun(core: Core) -> None:
+    """What is left has neither a row nor a recording."""
+    for row in begun.rows_owed(core):
+        write_row(core, row)
 
 
 # ------------------------------------------------------------------------------------------------- intents and open

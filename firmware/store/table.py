@@ -14,6 +14,7 @@ from firmware.store.identity import Identity
 from firmware.store.keys import RECIPIENTS_MAX, REQUEST_KEYS_MAX, Recipient, RequestKey, Role
 from firmware.store.layout import KT, Cursor, bound, prefixed
 
+FORM, FORM_WITHOUT_BEGUN = 2, 1
 FILE_BYTES = 32 * 1024
 HEADER_BYTES = 12
 ORDERS_MAX = 256
@@ -21,6 +22,8 @@ TODO_MAX = 64
 DOCUMENTS_MAX = 8
 BAGS_MAX = 300
 HOLD_BAGS_MAX = 6
+BEGUN_MAX = 100
+"""Answered calls whose row is still to come: more than can be on 64 lines. One more is not written down."""
 CERTIFICATES_MAX = 100
 """Of one ROTATE: the 62 days that a box without power may find past their limit, or the calls of one opt-out."""
 NO_CALL = bytes(16)
@@ -86,6 +89,17 @@ class Certificate:
     ids: bytes
 
 
+@dataclass
+class Begun:
+    """An inbound call that was answered and whose ledger row is not written yet."""
+
+    line: int
+    started_utc_ms: int
+    opted_out: bool = False
+
+
+BEGUN = "BEGUN"
+"""The audit line of an answer (FORMAT.md 8)."""
 HOLD_REFUSED = "HOLD_REFUSED"
 """The audit line of a hold that was asked for and does not come about (FORMAT.md 8)."""
 REFUSED_OPS = (Op.KEEP, Op.HOLD)
@@ -150,11 +164,13 @@ class Table:
     todo: list[Todo] = field(default_factory=list)
     documents: dict[str, Document] = field(default_factory=dict)
     bags: dict[int, BagRow] = field(default_factory=dict)
+    begun: dict[int, Begun] = field(default_factory=dict)
+    """By the seq of its ``BEGUN`` line."""
 
     def encode(self) -> bytes:
         return b"".join(
             (
-                struct.pack(">HI", 1, self.boot_no),
+                struct.pack(">HI", FORM, self.boot_no),
                 _clock_bytes(self.clock),
                 struct.pack(">BB", self.period.months, self.period.days),
                 struct.pack(">QQ", self.ring_head, self.ring_tail),
@@ -180,6 +196,10 @@ class Table:
                     "H",
                     [struct.pack(">IBI32sH", x.bag_id, x.type, x.day, x.key, x.entries) for x in self.bags.values()],
                 ),
+                _counted(
+                    "B",
+                    [struct.pack(">QBBQ", seq, x.line, x.opted_out, x.started_utc_ms) for seq, x in self.begun.items()],
+                ),
             )
         )
 
@@ -195,6 +215,7 @@ def copy(table: Table) -> Table:
         todo=list(table.todo),
         documents=dict(table.documents),
         bags=dict(table.bags),
+        begun={seq: replace(begun) for seq, begun in table.begun.items()},
     )
 
 
@@ -211,7 +232,7 @@ def decode(body: bytes, gen: int) -> Table:
 
 def _decode(at: Cursor, gen: int) -> Table:
     form, boot_no = at.unpack("HI")
-    if form != 1:
+    if form not in (FORM_WITHOUT_BEGUN, FORM):
         raise Malformed("format")
     clock = ClockRecord(at.u64(), ClockState(at.u8()), at.u32(), at.u32(), at.u64())
     period = Period(months=at.u8(), days=at.u8())
@@ -233,6 +254,8 @@ def _decode(at: Cursor, gen: int) -> Table:
     table.documents = {document.name: document for document in documents}
     rows = [at.unpack("IBI32sH") for _ in range(at.u16())]
     table.bags = {row[0]: BagRow(row[0], BagType(row[1]), *row[2:]) for row in rows}
+    if form == FORM:
+        table.begun = dict(_begun(at) for _ in range(at.u8()))
     return table
 
 
@@ -245,6 +268,7 @@ def seal(ciphers: Ciphers, identity: Identity, table: Table, root: bytes) -> byt
     assert len(table.todo) <= TODO_MAX
     assert len(table.bags) <= BAGS_MAX
     assert len(table.certificates) <= CERTIFICATES_MAX
+    assert len(table.begun) <= BEGUN_MAX
     header = struct.pack(">4sII", b"KT01", table.gen, len(body))
     key = table_key(ciphers, identity.device_id, root, table.gen)
     sealed = header + ciphers.seal(key, bytes(NONCE_BYTES), body, header + identity.encode())
@@ -291,6 +315,11 @@ def _certificate(at: Cursor) -> Certificate:
     if entry.op in REFUSED_OPS and not 1 <= entry.calls <= len(REFUSED_WHY):
         raise Malformed("reason of a refused hold")
     return entry
+
+
+def _begun(at: Cursor) -> tuple[int, Begun]:
+    seq, line, opted_out, started = at.u64(), at.u8(), at.flag(), at.u64()
+    return seq, Begun(line, started, opted_out)
 
 
 def _document_bytes(document: Document) -> bytes:

@@ -17,6 +17,7 @@ from firmware.policy.records import AudioCodec, CallMeta, GapReason, LedgerRow, 
 from firmware.ports import Disk
 from firmware.store import (
     background,
+    begun,
     destroy,
     documents,
     expiry,
@@ -153,6 +154,15 @@ class Vault:
     def may_record(self) -> bool:
         """False after 24 powered hours with a clock behind T or silent: new calls would be kept too long."""
         return self._core.time.may_record
+
+    def begin_call(self, line: int, started_utc_ms: int, *, opted_out: bool = False) -> None:
+        """An inbound call was answered at that time, which its recording and its row will name, too: a power cut before
+        either leaves a row all the same."""
+        begun.begin(self._core, line, started_utc_ms, opted_out=opted_out)
+
+    def opt_out_begun(self, line: int, started_utc_ms: int) -> None:
+        """Nothing of that call is kept yet, and its caller refuses."""
+        begun.opt_out(self._core, line, started_utc_ms)
 
     def open_call(
         self,

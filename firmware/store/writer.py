@@ -15,6 +15,7 @@ from firmware.store.commands import (
     Alarm,
     AppendAudio,
     AppendGap,
+    BeginCall,
     CloseCall,
     Command,
     FrameSealed,
@@ -23,6 +24,7 @@ from firmware.store.commands import (
     LatchOptOut,
     OpenCall,
     OptOut,
+    OptOutBegun,
     OptOutDone,
     Report,
     WriteRow,
@@ -323,6 +325,13 @@ class Writer:
                 command.rate_hz,
                 command.meta,
             )
+            return ()
+        if isinstance(command, BeginCall):
+            opted_out = command.opted_out or command.call in self._opted_out
+            vault.begin_call(command.line, command.started_utc_ms, opted_out=opted_out)
+            return ()
+        if isinstance(command, OptOutBegun):
+            vault.opt_out_begun(command.line, command.started_utc_ms)
             return ()
         if isinstance(command, WriteRow):
             call_id = None if command.call is None else self._calls.get(command.call)

@@ -209,6 +209,7 @@ def judge(world: World, found: Examined, promise: Promise) -> list[str]:
     later = [line for line in since if line.seq > promise.audit_seq]
     bad += _judge_certificates(later, promise, there)
     bad += _judge_rows(vault, later, promise, there)
+    bad += _judge_answers(vault, promise) if booted else []
     bad += _judge_refusals(vault, later, promise, there, booted=booted)
     if booted and isinstance(found.disk, QuickDisk):
         bad += [
@@ -311,6 +312,21 @@ def _judge_rows(vault: Vault, later: Sequence[AuditLine], promise: Promise, ther
     if ended:
         rows = [line.fields.get("call") for line in later if line.event == "CALL"]
         yield from ("one row each: a closed call has none, or two" for c in ended if rows.count(c.hex()) != 1)
+
+
+def _judge_answers(vault: Vault, promise: Promise) -> Iterator[str]:
+    """After a boot no call is going on any more: every answer has its one row, which says what its caller wanted."""
+    lines = recent_log(vault, max(1, min([*promise.begun, promise.audit_seq + 1])))
+    rows: dict[int, list[str]] = {line.seq: [] for line in lines if line.event == "BEGUN"}
+    for line in lines:
+        if "begun" in line.fields and line.integer("begun") in rows:
+            rows[line.integer("begun")].append(line.fields["outcome"])
+    if not promise.begun.keys() <= rows.keys():
+        yield "I15 AUDIT-PREFIX: an answer is not in the log"
+    if any(len(outcomes) != 1 for outcomes in rows.values()):
+        yield "one row each: an answered call has none, or two"
+    if any(rows.get(seq) not in (None, [Outcome.OPTED_OUT]) for seq, opted_out in promise.begun.items() if opted_out):
+        yield "an opt-out is not in its call's row"
 
 
 HELD_BY = ("KEEP", "HOLD", "EXTEND")

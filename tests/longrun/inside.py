@@ -45,6 +45,7 @@ def canonical(vault: Vault) -> tuple[object, ...]:
         tuple(sorted(table.orders.items())),
         table.recipients,
         table.request_keys,
+        tuple(sorted((seq, x.line, x.opted_out, x.started_utc_ms) for seq, x in table.begun.items())),
         table.sign_epoch,
         table.period,
         core.ring.head,

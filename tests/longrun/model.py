@@ -65,6 +65,8 @@ class Promise:
     """Running calls on which KEEP was pressed: held once they are closed, by whatever."""
     refused: Mapping[bytes, int] = field(default_factory=dict)
     """Calls of which a hold was asked for and refused -> a line of the log after which it says so."""
+    begun: Mapping[int, bool] = field(default_factory=dict)
+    """Answers that were acknowledged, by the seq of their line -> its caller refused before anything was kept."""
     documents: Mapping[str, bytes] = field(default_factory=dict)
     pending: Pending = Pending()
     true_utc_ms: int = 0

@@ -66,6 +66,7 @@ def _own(found: Table) -> Table:
     own.lines = [_twin(line) for line in found.lines]
     own.certificates, own.todo = list(found.certificates), list(found.todo)
     own.orders, own.documents, own.bags = dict(found.orders), dict(found.documents), dict(found.bags)
+    own.begun = {seq: _twin(answer) for seq, answer in found.begun.items()}
     return own
 
 

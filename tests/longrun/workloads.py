@@ -6,6 +6,7 @@ Together they contain every operation of the vault and every scenario that the s
 import errno
 from collections.abc import Callable, Iterator
 
+from firmware.policy.records import Outcome
 from firmware.store.errors import ErasureUnconfirmed
 from firmware.units import MS_PER_DAY
 from hw.sim.disk import Kind
@@ -187,6 +188,42 @@ def interrupted(world: World) -> Iterator[str]:
     assert empty in world.promise.calls
     world.opt_out(kept)
     yield "opt-out beats the provisional hold"
+
+
+def answers(world: World) -> Iterator[str]:
+    """Power goes in the notice, with an opt-out there, beside a recording, over a midnight, right before the row."""
+    short = world.answer(0)
+    yield "answer"
+    world.row_of(short)
+    yield "row of a call of which nothing was kept"
+    refused = world.answer(0)
+    world.opt_out_answer(refused)
+    yield "opt-out in the notice"
+    waiting = world.answer(1)
+    yield "answer on the other line"
+    world.midnight()
+    yield "midnight in two notices"
+    world.row_of(refused, 0, Outcome.OPTED_OUT)
+    yield "row of the opt-out"
+    kept = world.open_call(1, waiting)
+    world.append(kept)
+    world.answer(0)
+    yield "a recording beside a notice"
+    world.power_cut(2000)
+    yield "cut in both"
+    world.boot()
+    yield "boot writes both rows"
+    world.power_cut(2000)
+    world.boot()
+    yield "second boot after them"
+    gone = world.open_call(0)
+    world.append(gone)
+    world.discard(gone)
+    yield "a call that was opened and may not be kept"
+    world.opt_out(world.open_call(1))
+    yield "opt-out of a call without a frame"
+    world.reboot()
+    yield "boot writes its row"
 
 
 def no_room(world: World) -> Iterator[str]:
@@ -411,6 +448,7 @@ ALL: dict[str, tuple[Workload, Site]] = {
     "erasures": (erasures, Site()),
     "expiry": (expiry, Site()),
     "interrupted": (interrupted, Site()),
+    "answers": (answers, Site()),
     "no room": (no_room, Site()),
     "full ring": (full_ring, Site()),
     "bad clock": (bad_clock, Site()),

@@ -44,6 +44,8 @@ CUSTODIAN, ESCROW = b"c" * 32, b"e" * 32
 PCM_MARK = b"PCM-that-must-never-be-readable-on-flash"
 PIECE_SAMPLES = 800
 ORDER_MS = 14 * MS_PER_DAY
+SHOWN_ROWS = 12
+"""So many lines after its row an answer is still looked up in each image."""
 SHOWN_LINES = 64
 """So long a refused hold is looked up in the log in each image: about half of what this small card's log holds."""
 
@@ -154,6 +156,7 @@ class World:
                 self._without_capacity_victims(promise or self.promise),
                 pending=Pending(),
                 asked=frozenset(self.asked),
+                begun=self._answers_shown(promise or self.promise, line.seq),
                 refused={
                     x: seq for x, seq in (promise or self.promise).refused.items() if line.seq - seq < SHOWN_LINES
                 },
@@ -163,6 +166,14 @@ class World:
                 sign_epoch=sign_epoch(self.vault),
             )
         )
+
+    def _answers_shown(self, promise: Promise, last_seq: int) -> dict[int, bool]:
+        if not promise.begun:
+            return {}
+        rows = {line.fields.get("begun"): line.seq for line in recent_log(self.vault, min(promise.begun))}
+        return {
+            x: opted_out for x, opted_out in promise.begun.items() if last_seq - rows.get(str(x), last_seq) < SHOWN_ROWS
+        }
 
     def _set(self, promise: Promise) -> None:
         self.promise = replace(promise, true_utc_ms=self.clock.true_utc_ms, rtc=self.rtc.beside(self.clock))
@@ -198,9 +209,30 @@ class World:
 
     # ------------------------------------------------------------------------------------------------- operations
 
-    def open_call(self, line: int = 0) -> bytes:
+    def answer(self, line: int = 0) -> int:
+        """An inbound call is answered; nothing of it is kept yet. Returns when."""
+        self.begin(Pending("answer"))
+        started = self.now_utc_ms()
+        self.vault.begin_call(line, started)
+        seq = recent_log(self.vault, max(self.promise.audit_seq, 1))[-1].seq
+        self.acknowledge(replace(self.promise, begun={**self.promise.begun, seq: False}))
+        return started
+
+    def opt_out_answer(self, started: int, line: int = 0) -> None:
+        self.begin(Pending("opt-out of an answer"))
+        self.vault.opt_out_begun(line, started)
+        self.acknowledge(replace(self.promise, begun={**self.promise.begun, max(self.promise.begun): True}))
+
+    def row_of(self, started: int, line: int = 0, outcome: Outcome = Outcome.NOTICE_NOT_COMPLETED) -> None:
+        """The call ends without anything kept of it."""
+        self.begin(Pending("row"))
+        now = self.now_utc_ms()
+        self.vault.write_row(LedgerRow(line, outcome, Direction.INBOUND, "ring_then_loop", started, now, True))
+        self.acknowledge()
+
+    def open_call(self, line: int = 0, started: int | None = None) -> bytes:
+        opened = self.answer(line) if started is None else started
         self.begin(Pending("open", capacity=True))
-        opened = self.now_utc_ms()
         call_id = self.vault.open_call(line, opened, AudioCodec.PCMU, 1, 8000, meta_of(opened, opened))
         self.samples[call_id] = 0
         self.days[call_id] = opened // MS_PER_DAY

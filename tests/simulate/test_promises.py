@@ -121,6 +121,33 @@ def test_what_a_power_cut_left_is_whole_and_the_rest_of_the_call_is_not_kept(
     assert np.array_equal(heard[first : end + 1], tape.audio["line1"][at(6.0) + first : at(6.0) + end + 1])
 
 
+@pytest.mark.parametrize("cut_at_s", [10.0, 25.0])
+def test_a_power_cut_before_anything_was_stored_does_not_lose_the_first_part_of_the_call(
+    kit: Kit, capsys: pytest.CaptureFixture[str], cut_at_s: float
+) -> None:
+    """In the notice, and in the look-back after it."""
+    tape = Tape(kit.root / "tape", audio={"line1": noise(100.0)})
+    tape.event(2.0, "ring").event(5.0, "off_hook").event(cut_at_s, "power_cut", None).event(70.0, "power_on", None)
+    kit.simulate(tape.event(90.0, "on_hook"))
+    rows = [(row["outcome"], row["direction"], row["rule"]) for row in kit.ledger(capsys)]
+    assert rows == [
+        ("notice_not_completed", "inbound", "interrupted"),
+        ("unknown_direction", "unknown", "rule5_started_in_mid_call"),
+    ]
+    started = datetime.fromisoformat(kit.ledger(capsys)[0]["started_utc"])
+    assert (started - datetime.fromisoformat(tape.start)).total_seconds() == pytest.approx(5.0, abs=0.1)
+
+
+def test_a_power_cut_does_not_make_the_fact_of_an_opt_out_disappear(
+    kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = Tape(kit.root / "tape", audio={"line1": noise(60.0)})
+    tape.event(0.5, "ring").event(3.0, "off_hook").press(15.0, "opt_out", for_s=1.2)
+    tape.event(22.0, "power_cut", None).event(30.0, "power_on", None)
+    kit.simulate(tape.event(40.0, "on_hook"))
+    assert [row["outcome"] for row in kit.ledger(capsys)] == ["opted_out", "unknown_direction"]
+
+
 def test_the_ledger_does_not_end_a_cut_call_before_the_sound_that_was_kept_of_it(
     kit: Kit, capsys: pytest.CaptureFixture[str]
 ) -> None:

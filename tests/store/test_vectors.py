@@ -25,7 +25,7 @@ from firmware.store.entries import (
 from firmware.store.errors import BadSeal, Malformed
 from firmware.store.frame import decode_pieces, parse_header
 from firmware.store.identity import Identity
-from firmware.store.table import BagRow, BagType, Certificate, Op
+from firmware.store.table import BagRow, BagType, Begun, Certificate, Op
 from hw.sim.disk import SimDisk
 from tests.store import reader
 from tools import ringread
@@ -33,6 +33,7 @@ from tools import ringread
 FOLDER = Path(__file__).parent.parent / "vectors"
 VECTORS: dict[str, Any] = json.loads((FOLDER / "store_v1.json").read_text(encoding="ascii"))
 REFUSED: dict[str, Any] = json.loads((FOLDER / "store_v1_refused_hold.json").read_text(encoding="ascii"))
+BEGUN: dict[str, Any] = json.loads((FOLDER / "store_v1_begun.json").read_text(encoding="ascii"))
 SECRET = bytes.fromhex(VECTORS["custodian"]["private_key"])
 KEY_ID = bytes.fromhex(VECTORS["custodian"]["key_id"])
 DEVICE = VECTORS["device_id"]
@@ -119,6 +120,28 @@ def test_a_table_that_owes_the_line_of_a_refused_hold_and_the_line() -> None:
     assert line.fields == {"op": "keep", "why": "hold_quota_full", "call": call_id.hex()}
 
 
+def test_a_table_with_answers_that_have_no_row_yet_and_their_log() -> None:
+    identity = Identity.decode(bytes.fromhex(BEGUN["identity"]["record"]))
+    slot, file, started = BEGUN["slot"], bytes.fromhex(BEGUN["table"]["file"]), BEGUN["started_utc_ms"]
+    found = tables.unseal(REAL, identity, file, slot["gen"], bytes.fromhex(slot["root"]))
+    assert found is not None
+    assert found[0].begun == {
+        3: Begun(1, started),
+        4: Begun(0, started + 1000),
+        5: Begun(0, started + 2000, opted_out=True),
+    }
+    assert tables.decode(found[0].encode(), slot["gen"]).encode() == found[0].encode()
+    genesis, log = bytes.fromhex(BEGUN["genesis_key"]), [x.encode("ascii") for x in BEGUN["audit"]]
+    trust = reader.trust(BEGUN["device_id"], genesis, log)
+    assert trust.problems == []
+    alone = ringread.Log({0: genesis}, anchored=True)
+    report = ringread.Report()
+    ringread._follow([*log, b""], BEGUN["device_id"], alone, report, False)
+    assert (report.damaged, report.unverified, len(alone.lines)) == (0, 0, len(trust.lines))
+    assert [line.fields["opted_out"] for line in trust.lines if line.event == "BEGUN"] == ["0", "0", "0"]
+    assert [line.integer("begun") for line in trust.lines if line.event == "CALL"] == [3]
+
+
 def test_every_flipped_byte_of_a_table_is_noticed() -> None:
     file, gen, root = raw("table", "file"), VECTORS["slot"]["gen"], raw("slot", "root")
     for at in range(len(file)):
@@ -128,7 +151,7 @@ def test_every_flipped_byte_of_a_table_is_noticed() -> None:
     assert tables.unseal(REAL, who(), file, gen + 2, root) is None
 
 
-@pytest.mark.parametrize(("at", "value"), [(1, b"\2"), (14, b"\x09"), (31, b"\3"), (32, b"\1"), (-1, b"")])
+@pytest.mark.parametrize(("at", "value"), [(1, b"\3"), (1, b"\1"), (14, b"\x09"), (31, b"\3"), (32, b"\1"), (-1, b"")])
 def test_a_table_body_that_makes_no_sense_is_malformed(at: int, value: bytes) -> None:
     found = tables.unseal(REAL, who(), raw("table", "file"), VECTORS["slot"]["gen"], raw("slot", "root"))
     assert found is not None

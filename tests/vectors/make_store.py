@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from firmware.policy.records import GapReason
+from firmware.policy.records import GapReason, Outcome
 from firmware.store import erasable
 from firmware.store import table as tables
 from firmware.store.bag import STEM, stored_bytes
@@ -17,13 +17,17 @@ from firmware.store.entries import HoldInfo, Intent, Kind
 from firmware.store.table import Op
 from firmware.store.vault import Vault
 from tests.store import reader
-from tests.store.world import CUSTODIAN, DAY_MS, RECIPIENTS, World
+from tests.store.world import CUSTODIAN, DAY_MS, RECIPIENTS, World, row
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    files = {HERE / "store_v1.json": vectors, HERE / "store_v1_refused_hold.json": refused_hold}
+    files = {
+        HERE / "store_v1.json": vectors,
+        HERE / "store_v1_refused_hold.json": refused_hold,
+        HERE / "store_v1_begun.json": begun,
+    }
     missing = {path: make for path, make in files.items() if not path.exists()}
     if not missing:
         raise SystemExit("All vectors are there and frozen; a new format gets a new file.")
@@ -69,6 +73,26 @@ def refused_hold() -> dict[str, Any]:
         "slot": _slot(world),
         "table": _table(world),
         "call_id": call_id.hex(),
+        "audit": [raw.decode("ascii") for raw in world.vault.audit_lines()],
+    }
+
+
+def begun() -> dict[str, Any]:
+    """A table with two answers, one of them opted out, and the log: a third answer has its row already."""
+    world = World(seed=20261125)
+    started = world.now()
+    for line in (1, 0, 0):
+        world.vault.begin_call(line, started)
+        started += 1000
+    world.vault.opt_out_begun(0, started - 1000)
+    world.vault.write_row(row(1, started - 3000, started, Outcome.NOTICE_NOT_COMPLETED))
+    return {
+        "device_id": world.vault.device_id,
+        "genesis_key": world.vault.genesis_public_key.hex(),
+        "identity": _identity(world),
+        "slot": _slot(world),
+        "table": _table(world),
+        "started_utc_ms": started - 3000,
         "audit": [raw.decode("ascii") for raw in world.vault.audit_lines()],
     }
 

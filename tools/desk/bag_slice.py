@@ -48,7 +48,7 @@ def near(lines: Sequence[AuditLine], start_utc_ms: int, end_utc_ms: int) -> list
 def health_text(lines: Sequence[AuditLine], at_export: str) -> str:
     """``lines``: of the 24 h. Words of the log, so that it can be made again from the slice by hand."""
     outcomes = Counter(line.fields.get("outcome", "") for line in lines if line.event == "CALL")
-    others = [line for line in lines if line.event not in ("CALL", "DAYEND")]
+    others = [line for line in lines if line.event not in ("BEGUN", "CALL", "DAYEND")]
     clocks = sorted({line.fields["clock"] for line in others if line.event == "BOOT" and "clock" in line.fields})
     text = [
         "Health of the recorder from 12 hours before to 12 hours after the call, from data/audit.log (times in UTC ms)",
