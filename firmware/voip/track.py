@@ -133,8 +133,8 @@ class Track:
         self._late_head = -1
         self._left = (-1, 0)
         """SSRC of the stream before this one, and its next sequence number."""
-        self._early: tuple[int, int, Coding, bytes] | None = None
-        """A packet that overtook others, by its sequence number, until its turn comes."""
+        self._early: dict[int, tuple[int, Coding, bytes]] = {}
+        """Packets that overtook others, by their sequence number, until their turn comes."""
         self._marks: dict[int, int] = {}
         """Sequence number to hash of stamp and payload, oldest first."""
         self._quiet: Coding | None = None
@@ -257,7 +257,7 @@ class Track:
         self._sequence = sequence
         self._stamp = stamp
         self._open = None
-        self._early = None
+        self._early.clear()
         self._started = True
 
     def _place(
@@ -277,19 +277,18 @@ class Track:
         far = ahead > AHEAD_SAMPLES_MAX or ahead < -RESYNC_SAMPLES
         mark = hash((stamp, payload))
         late = steps >= HALF_SEQUENCE and moved < 0
-        if late and not far and self._is_taken(position, position + samples):
+        if late and not far and self._is_taken(position, position + samples, payload):
             return None
         if late and coding is self._coding and not self._begins_anew(sequence, position, mark, far):
             self.late_packets += far and self._late_run > 0
             return None if far else position
         # It overtook others, unless the next in sequence comes right behind it: then the sender has jumped.
-        jumped = self._early is not None and sequence == (self._early[0] + 1) & 0xFFFF
+        jumped = (sequence - 1) & 0xFFFF in self._early or len(self._early) >= LATE_RUN_MAX
         if ahead > AHEAD_SAMPLES_MAX and 0 < steps <= LATE_RUN_MAX and moved == steps * samples and not jumped:
-            self._early = (sequence, samples, coding, payload)
+            self._early[sequence] = (samples, coding, payload)
             return None
-        if steps and self._early is not None and self._early[0] == self._sequence and not far:
-            self._append(self._position, *self._early[1:])
-            self._early = None
+        if steps and not far:
+            self._take_early()
         if not sequence % MARK_EVERY:
             self._remember(sequence, mark)
         if far or steps >= HALF_SEQUENCE or position < self._cut:
@@ -300,14 +299,26 @@ class Track:
         self._ordered = self._ordered and moved >= 0
         return position
 
+    def _take_early(self) -> None:
+        """Those that overtook others and are next."""
+        sequence, position = self._sequence, self._position
+        while (early := self._early.pop(sequence, None)) is not None:
+            self._append(position, *early)
+            sequence, position = (sequence + 1) & 0xFFFF, position + early[0]
+
     def _remember(self, sequence: int, mark: int) -> None:
         self._marks.pop(sequence, None)
         self._marks[sequence] = mark
         if len(self._marks) > MARKS_MAX:
             del self._marks[next(iter(self._marks))]
 
-    def _is_taken(self, start: int, end: int) -> bool:
-        return any(part.first <= start and end <= part.end for part in self._parts)
+    def _is_taken(self, start: int, end: int, payload: bytes) -> bool:
+        """These very bytes lie there already. Others at the same place are a sender that began anew with the numbers
+        it had."""
+        return any(
+            part.first <= start and end <= part.end and any(payload in taken for taken in part.payloads)
+            for part in self._parts
+        )
 
     def _pull_back(self, ahead: int) -> int:
         """A stream whose first packet was held up lies too late on the axis; while nothing of it was cut, it is moved

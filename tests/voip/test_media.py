@@ -445,6 +445,19 @@ def test_a_sender_that_begins_anew_with_its_first_numbers_is_not_taken_for_its_o
     assert audio.endswith(bytes(caller.sent[before + 17 * 160 :]))
 
 
+def test_a_sender_that_begins_anew_with_another_codec_and_its_first_numbers_loses_no_word() -> None:
+    wire, call, caller, agent = established()
+    first = caller.sequence, caller.stamp
+    talk(wire, 500, caller, agent)
+    for voice in (caller, agent):
+        voice.kind = 0
+        voice.sequence, voice.stamp = first
+    talk(wire, 500, caller, agent)
+    result = kept(wire, call)
+    assert result.audio(0) == bytes(caller.sent)
+    assert result.audio(1) == bytes(agent.sent)
+
+
 def test_copies_of_the_stream_before_do_not_shift_the_new_one() -> None:
     wire, call, caller, agent = established()
     talk(wire, 400, caller, agent)
@@ -472,6 +485,20 @@ def test_a_packet_that_overtakes_others_costs_none_of_their_words(overtaken: int
     result = kept(wire, call)
     assert result.audio(0) == bytes(caller.sent)
     assert result.audio(1) == bytes(agent.sent)
+
+
+@pytest.mark.parametrize("block", [2, 5, 10, 20])
+def test_blocks_of_packets_in_reverse_order_cost_no_word(block: int) -> None:
+    wire, call, caller, agent = established()
+    talk(wire, 400, caller, agent)
+    frames = [caller.frame() for _ in range(10 * block)]
+    for number in range(0, len(frames), block):
+        for frame in reversed(frames[number : number + block]):
+            caller.put(frame)
+            agent.send()
+            wire.wait(20)
+    talk(wire, 400, caller, agent)
+    assert without_silence(kept(wire, call).audio(0)) == bytes(caller.sent)
 
 
 def test_packets_that_come_again_do_not_pile_up_until_nothing_more_is_taken() -> None:
