@@ -5,7 +5,7 @@ import re
 import pytest
 
 from firmware.policy.records import GapReason, Outcome
-from firmware.store import holding
+from firmware.store import holding, ledger
 from firmware.store.audit import AuditLine, parse_line
 from firmware.store.commands import AppendGap, KeepCall, KeepDone, OptOut, OptOutDone, Report, WriteRow
 from firmware.store.errors import Malformed, Refused
@@ -176,3 +176,10 @@ def test_a_table_that_owes_a_refusal_of_no_known_reason_is_malformed(reason: int
     table.certificates = [Certificate(Op.KEEP, bytes(16), 0, reason, bytes(32))]
     with pytest.raises(Malformed):
         decode(table.encode(), table.gen)
+
+
+def test_a_keep_of_a_call_whose_row_is_long_gone_from_the_log_changes_no_other_row() -> None:
+    refused = AuditLine(9, 1000, "HOLD_REFUSED", refusal("not_kept", line=0), b"", b"", b"")
+    later = {"line": "0", "outcome": "unanswered", "direction": "inbound", "rule": "ring_unanswered"}
+    row_after = AuditLine(10, 9000, "CALL", {**later, "started": "5000", "ended": "9000", "sense": "1"}, b"", b"", b"")
+    assert [found.keep for _, found in ledger.rows([refused, row_after])] == [None]
