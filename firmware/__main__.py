@@ -154,7 +154,8 @@ def _ledger(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    """Records until told to stop. What hinders it (no keys yet, no root) is shown on the panel and tried again."""
+    """Records until told to stop. What hinders it (no keys yet, no root) is shown on the panel and tried again. A card
+    that refused a write ends it once nobody is on a line: systemd starts it anew, and a start looks at everything."""
     stopped = _on_signals()
     real = Real(_machine(given.config))
     try:
@@ -170,6 +171,9 @@ def _run(given: argparse.Namespace) -> int:
             if stick is not None:
                 appliance.stick_in(stick)
             appliance.step()
+            if appliance.to_be_opened_anew:
+                appliance.close()
+                raise CardFailed
             time.sleep(max(0.0, STEP_S - (time.monotonic() - began)))
         _finish_calls(appliance)
     finally:

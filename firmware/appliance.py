@@ -168,6 +168,12 @@ class Appliance:
     def look_back_us(self) -> int:
         return int(self.site.of("gate", "look_back_s")) * US_PER_S
 
+    @property
+    def to_be_opened_anew(self) -> bool:
+        """The card has refused writes, and nobody is on a line: only a start reads everything anew, and after it the
+        card may be written again."""
+        return "CARD_FAILED" in self.loop.panel.faults() and not any(line.calls for line in self.loop.lines)
+
     def step(self) -> None:
         self.loop.step()
 

@@ -6,12 +6,15 @@ from typing import Protocol
 
 from firmware.appliance import Appliance
 from firmware.ports import Stick
+from firmware.store.errors import CardFailed
 from firmware.units import BLOCK_MS, US_PER_S
 
 STEP_US = BLOCK_MS * 1000
 IDLE_STEP_US = 3600 * US_PER_S
 """Nothing rings, nothing waits and no stick is in: an idle recorder's hour is one step, so that months take seconds."""
 IDLE_MARGIN_US = 60 * US_PER_S
+
+RETRY_US = 10 * US_PER_S
 
 STICK_WAIT_US = 3600 * US_PER_S
 """A stick's work ends the tape at the latest after an hour of the tape's time."""
@@ -52,7 +55,7 @@ def play(world: World, boot: Callable[[], Appliance], watcher: Watcher, *, realt
     first = boot()
     appliance: Appliance | None = first
     look_back_us = first.look_back_us
-    began = time.monotonic()
+    began, retry_us = time.monotonic(), 0
     while not _over(world, appliance, look_back_us):
         world.advance(STEP_US if realtime else _step_us(world, appliance))
         if realtime:
@@ -60,13 +63,26 @@ def play(world: World, boot: Callable[[], Appliance], watcher: Watcher, *, realt
         if not world.powered:
             appliance = None
         elif appliance is None:
-            appliance = boot()
+            appliance, retry_us = _boot(boot, world, retry_us)
         else:
             _step(world, appliance)
+            if appliance.to_be_opened_anew:
+                appliance.close()
+                appliance = None
         if not watcher.look(appliance, world):
             break
     if appliance is not None:
         appliance.close()
+
+
+def _boot(boot: Callable[[], Appliance], world: World, retry_us: int) -> tuple[Appliance | None, int]:
+    """After a power cut, and after a card that refused writes: as long as it does, again every ten seconds."""
+    if world.tape_us < retry_us:
+        return None, retry_us
+    try:
+        return boot(), 0
+    except CardFailed:
+        return None, world.tape_us + RETRY_US
 
 
 def _step_us(world: World, appliance: Appliance | None) -> int:

@@ -56,7 +56,7 @@ TABLE: dict[str, Fault] = {
             "CARD_FAILED",
             "The card refused a write twice.",
             "Closed calls are kept; nothing new is recorded.",
-            "Export what is held, then change the card and provision it again.",
+            "It is tried again as soon as nobody is on a line. Export what is held, then change the card.",
         ),
         _fault(
             "CARD_BEHIND",

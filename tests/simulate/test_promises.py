@@ -200,6 +200,28 @@ def test_the_ledger_shows_keep_beside_opt_out_whichever_was_pressed_first(
     assert keep in capsys.readouterr().out
 
 
+def test_a_card_that_takes_writes_again_is_used_again_for_the_next_call_and_the_stick(
+    kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = Tape(kit.root / "tape", audio={"line1": noise(170.0)}).call(2.0, 5.0, 65.0).call(120.0, 123.0, 163.0)
+    tape.events.append('[[event]]\nat = 30.0\ndo = "card_full"\nfor = 5.0\n')
+    stick = kit.new_stick()
+    kit.simulate(tape.stick(200.0, stick))
+    rows = [(row["outcome"], row["rule"]) for row in kit.ledger(capsys)]
+    assert rows == [("fault", "interrupted"), ("recorded", "rule1_ring_then_off_hook")]
+    kit.take_in(stick)
+    assert sorted(call["outcome"] for call in kit.calls(capsys)) == ["fault", "recorded"]
+
+
+def test_a_card_that_never_takes_writes_again_does_not_hold_the_tape_up(
+    kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = Tape(kit.root / "tape", audio={"line1": noise(170.0)}).call(2.0, 5.0, 45.0).call(120.0, 123.0, 163.0)
+    tape.events.append('[[event]]\nat = 80.0\ndo = "card_full"\n')
+    kit.simulate(tape)
+    assert [row["outcome"] for row in kit.ledger(capsys)] == ["recorded"]
+
+
 def test_a_full_card_loses_nothing_that_was_kept(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
     tape = Tape(kit.root / "tape", audio={"line1": noise(150.0)})
     tape.call(2.0, 6.0, 50.0).call(80.0, 84.0, 140.0)
