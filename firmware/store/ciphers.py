@@ -45,10 +45,6 @@ class Ciphers(Protocol):
 class RealCiphers:
     """ChaCha20-Poly1305, Ed25519, HKDF-SHA256 and HPKE of ``cryptography``."""
 
-    def __init__(self) -> None:
-        self._signer: tuple[bytes, Ed25519PrivateKey] | None = None
-        """The seed that signed last, and its key: to make the key costs more than to sign, and a day has one."""
-
     def seal(self, key: Bytes, nonce: bytes, plaintext: Bytes, aad: bytes) -> bytes:
         return ChaCha20Poly1305(key).encrypt(nonce, plaintext, aad)
 
@@ -65,10 +61,7 @@ class RealCiphers:
         return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
     def sign(self, seed: Bytes, message: bytes) -> bytes:
-        signer = self._signer
-        if signer is None or not hmac.compare_digest(signer[0], seed):
-            signer = self._signer = (bytes(seed), Ed25519PrivateKey.from_private_bytes(seed))
-        return signer[1].sign(message)
+        return Ed25519PrivateKey.from_private_bytes(seed).sign(message)
 
     def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
         try:

@@ -81,7 +81,7 @@ class Writer:
         self._reports: deque[Report] = deque()
         self._alarms: dict[tuple[str, int | None], bool] = {}
         self._calls: dict[int, bytes] = {}
-        self._opted_out: set[int | None] = set()
+        self._opted_out: set[int] = set()
         self._refused_keeps: set[int] = set()
         self._last_tick_mono_us: int | None = None
         self._last_look_mono_us = 0
@@ -343,14 +343,18 @@ class Writer:
         if isinstance(command, OptOut):
             calls = self._reach(command)
             vault.opt_out(calls, command.line)
-            self._opted_out.add(command.call)
+            if command.call is not None:
+                self._opted_out.add(command.call)
             return (OptOutDone(command.line, command.call, bool(calls)),)
         return self._of_call(command, self._calls.get(command.call))
 
     def _forget_old_calls(self) -> None:
         """OPT-OUT reaches back 60 s, KEEP to the last call: a thousand calls are more than enough."""
         if len(self._calls) >= CALLS_REMEMBERED:
-            del self._calls[next(iter(self._calls))]
+            oldest = next(iter(self._calls))
+            del self._calls[oldest]
+            for known in (self._opted_out, self._refused_keeps):
+                known -= {call for call in known if call <= oldest}
 
     def _of_call(
         self, command: AppendAudio | AppendGap | CloseCall | KeepCall, call_id: bytes | None

@@ -332,10 +332,12 @@ def test_sound_that_follows_a_seal_that_was_refused_does_not_end_the_recorder(mo
 
 def test_old_calls_are_forgotten_by_the_writer_not_by_the_vault() -> None:
     desk = Desk()
-    desk.writer._calls = {-number: bytes(16) for number in range(1, 1001)}
+    desk.writer._calls = {number - 1000: bytes(16) for number in range(1000)}
+    desk.writer._opted_out, desk.writer._refused_keeps = {-1000, -1}, {-1000}
     desk.submit(desk.open(1), desk.close(1))
     desk.run()
     assert len(desk.writer._calls) == 1000
+    assert (desk.writer._opted_out, desk.writer._refused_keeps) == ({-1}, set())
     assert len(desk.world.vault.calls()) == 1
 
 
