@@ -55,8 +55,8 @@ def test_a_held_frame_that_decays_is_found() -> None:
     call_id = world.call(seconds=4)
     world.vault.hold(call_id, b"", world.now() + 300 * DAY_MS)
     world.sleep(63 * DAY_MS, DAY_MS)
-    world.disk.corrupt("hold", 0, b"\xff")
-    world.disk.corrupt("hold", 6 * 4096 + 300, b"\xff")
+    world.spoil("hold", 0)
+    world.spoil("hold", 6 * 4096 + 300)
     world.sleep(60_000, 1000)
     assert "FRAME_DAMAGED" in alarms(world)
 

@@ -163,7 +163,7 @@ def test_both_copies_of_a_bag_damaged_is_an_alarm_and_the_other_days_are_whole()
     later = world.call()
     row = min(world.vault._core.table.bags.values(), key=lambda row: row.day)
     for mirror in "ab":
-        world.disk.corrupt(f"bags.{mirror}", row.bag_id * world.geometry.bag_slot_bytes + 100, b"\xff")
+        world.spoil(f"bags.{mirror}", row.bag_id * world.geometry.bag_slot_bytes + 100)
     world.cut()
     assert [entry.call_id for entry in world.vault.calls()] == [later]
     assert "FRAME_DAMAGED" in alarms(world)
@@ -192,7 +192,7 @@ def test_a_frame_header_that_decays_is_missing_not_misread() -> None:
     world = World()
     call_id = world.call(seconds=8)
     position = world.vault._core.calls[call_id].first
-    world.disk.corrupt("ring", position * 4096 + 20, b"\xaa")
+    world.spoil("ring", position * 4096 + 20)
     world.sleep(60_000, 1000)
     assert "FRAME_DAMAGED" in alarms(world)
 
@@ -330,7 +330,7 @@ def test_a_card_of_zeros_is_not_provisioned_and_garbage_is_damaged() -> None:
 
 def test_the_second_copy_of_the_identity_serves_where_the_first_is_damaged() -> None:
     world = World()
-    world.disk.corrupt(identity.FILE, 10, b"\xff")
+    world.spoil(identity.FILE, 10)
     world.boot()
     assert world.vault.device_id == "tacet-0001"
 

@@ -137,6 +137,10 @@ class World:
         self.vault = Vault.open(self.parts(), simulation=True)
         return self.vault
 
+    def spoil(self, name: str, offset: int) -> None:
+        """One byte decays, whatever it was: a byte that is written may be there already."""
+        self.disk.corrupt(name, offset, bytes([self.disk.read(name, offset, 1)[0] ^ 0xFF]))
+
     def cut(self, off_ms: int = 60_000, lose: float = 0.5) -> Vault:
         self.disk = self.disk.cut(self.rng, lose=lose)
         self.clock.power_off(off_ms)
