@@ -1,14 +1,12 @@
 """Whole calls through the trunk: one row each, its direction by port, audio as it came."""
 
-from itertools import product
-from typing import Any
-
 import pytest
 
 from firmware.policy.events import Absence, Port
 from firmware.policy.records import Ended
-from firmware.voip.output import Encrypted, MediaMissing, NotRecordableCodec, RtpWithoutDialog
-from tests.voip.sink import Kept, run
+from firmware.voip.output import MediaMissing, RtpWithoutDialog
+from tests.voip.plain import assert_kept_whole, plain_call, spoken
+from tests.voip.sink import run
 from tests.voip.wire import (
     CALLER,
     PBX,
@@ -16,30 +14,13 @@ from tests.voip.wire import (
     SBC,
     SBC6,
     SECOND_CALLER,
-    STRANGER,
     Dialogue,
-    Limits,
     LineSlot,
     Voice,
     Wire,
     settings,
     talk,
 )
-
-
-def plain_call(wire: Wire, milliseconds: int = 1000, **media: Any) -> tuple[Voice, Voice]:
-    call = Dialogue(wire)
-    call.establish(**media)
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, milliseconds, caller, agent)
-    call.bye()
-    return caller, agent
-
-
-def assert_kept_whole(kept: Kept, caller: Voice, agent: Voice) -> None:
-    assert kept.row == ("recorded", "trunk_invite_ddi")
-    assert kept.audio(0) == bytes(caller.sent)
-    assert kept.audio(1) == bytes(agent.sent)
 
 
 def test_a_plain_inbound_call_is_kept_byte_for_byte_on_two_channels() -> None:
@@ -123,17 +104,6 @@ def test_a_call_for_a_number_outside_the_list_is_not_kept() -> None:
     assert kept.pieces == []
 
 
-def test_a_call_from_a_stranger_at_the_trunk_port_is_not_kept() -> None:
-    wire = Wire(sbc=STRANGER)
-    call = Dialogue(wire)
-    call.establish()
-    talk(wire, 500, Voice(call, Port.TRUNK, 1))
-    call.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("unknown_direction", "trunk_invite_other_peer")
-    assert kept.pieces == []
-
-
 def test_a_trunk_that_registers_names_the_number_in_to() -> None:
     wire = Wire()
     call = Dialogue(wire, called="account7")
@@ -168,9 +138,7 @@ def test_a_call_to_the_trunks_account_is_recorded_by_the_number_in_to(account: s
     wire.sip(Port.TRUNK, text.replace(f"INVITE sip:{call.called}@", f"INVITE sip:{account}@"))
     call.ok()
     call.ack()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 500, caller, agent)
-    call.bye()
+    caller, agent = spoken(call, 500)
     kept = run(settings(), wire.packets).only
     assert_kept_whole(kept, caller, agent)
     assert "ddi_to" in kept.evidence
@@ -201,9 +169,7 @@ def test_a_withheld_number_is_withheld_and_the_call_is_kept() -> None:
     call = Dialogue(wire, from_header='"Anonymous" <sip:anonymous@anonymous.invalid>')
     call.extra = f"P-Asserted-Identity: <sip:{CALLER}@sbc.invalid>\r\nPrivacy: id"
     call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 500, caller, agent)
-    call.bye()
+    caller, agent = spoken(call, 500)
     kept = run(settings(), wire.packets).only
     assert_kept_whole(kept, caller, agent)
     assert kept.caller_id.number is None
@@ -293,9 +259,7 @@ def test_an_answer_in_a_reliable_provisional_response_counts_when_200_has_none()
     wire.wait(500)
     wire.sip(Port.INSIDE, call.response(200, "OK"))
     call.ack()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 400, caller, agent)
-    call.bye()
+    caller, agent = spoken(call, 400)
     assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
 
 
@@ -306,9 +270,7 @@ def test_an_invite_without_an_offer_gets_its_answer_in_the_ack() -> None:
     wire.wait(500)
     wire.sip(Port.INSIDE, call.response(200, "OK", call.answer()))
     wire.sip(Port.TRUNK, call.request("ACK", call.offer()))
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 400, caller, agent)
-    call.bye()
+    caller, agent = spoken(call, 400)
     assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
 
 
@@ -317,41 +279,6 @@ def test_retransmissions_of_everything_change_nothing() -> None:
     caller, agent = plain_call(wire)
     doubled = [again for packet in wire.packets for again in (packet, packet)]
     assert_kept_whole(run(settings(), doubled).only, caller, agent)
-
-
-def test_of_a_forked_answer_the_first_acked_dialog_is_the_call() -> None:
-    wire = Wire()
-    first = Dialogue(wire, to_tag="t1", port_called=30000)
-    second = Dialogue(wire, to_tag="t2", port_called=30100)
-    first.invite()
-    wire.wait(100)
-    first.ok()
-    second.ok()
-    second.ack()
-    wire.wait(20)
-    first.ack()
-    first.bye()
-    caller, agent = Voice(second, Port.TRUNK, 1, ssrc=1), Voice(second, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 1000, caller, agent)
-    second.bye()
-    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
-
-
-def test_each_fork_has_its_own_agreement() -> None:
-    """The first telephone answers plainly, the second one, which gets the call, with SRTP."""
-    wire = Wire()
-    first = Dialogue(wire, to_tag="t1", port_called=30000)
-    second = Dialogue(wire, to_tag="t2", port_called=30100)
-    keys = "a=crypto:1 x inline:y"
-    first.invite(extra=keys)
-    wire.wait(100)
-    first.ok()
-    second.ok(extra=keys)
-    second.ack()
-    wire.wait(500)
-    second.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
 
 
 def test_a_waiting_call_is_its_own_call_on_the_same_line() -> None:
@@ -418,121 +345,6 @@ def test_the_agent_who_answers_decides_the_line_of_a_shared_number() -> None:
     assert kept.answered is not None
     assert kept.answered.line == 1
     assert {piece.line for piece in kept.pieces} == {1}
-
-
-def test_an_encrypted_call_leaves_a_row_and_never_a_silent_file() -> None:
-    cases: tuple[dict[str, Any], ...] = (
-        {"profile": "RTP/SAVP"},
-        {"profile": "UDP/TLS/RTP/SAVPF"},
-        {"extra": "a=crypto:1 X inline:Y"},
-        {"extra": "a=zrtp-hash:1.10 ab"},
-    )
-    for media in cases:
-        wire = Wire()
-        plain_call(wire, **media)
-        kept = run(settings(), wire.packets).only
-        assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
-        assert kept.audio_samples() == 0
-        assert sum(isinstance(told, Encrypted) for told in kept.told) == 1
-
-
-def test_srtp_offered_and_declined_is_an_ordinary_call() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.invite(extra="a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x")
-    wire.wait(100)
-    call.ok()
-    call.ack()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 400, caller, agent)
-    call.bye()
-    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
-
-
-def test_dtls_on_the_media_port_is_encrypted_whatever_was_agreed() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    voice = Voice(call, Port.TRUNK, 1)
-    for _ in range(20):
-        voice.put(b"\x16\xfe\xff" + bytes(40))
-        wire.wait(20)
-    call.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
-
-
-@pytest.mark.parametrize("word", ["Commit  ", "DHPart1 ", "Confirm2"])
-def test_zrtp_on_the_media_port_is_never_kept_as_noise(word: str) -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    for _ in range(10):
-        caller.put(zrtp(word))
-        wire.wait(20)
-    talk(wire, 400, caller, agent)
-    call.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
-    assert kept.audio_samples() == 0
-    assert sum(isinstance(told, Encrypted) for told in kept.told) == 1
-
-
-def test_a_telephone_that_asks_for_zrtp_in_vain_is_kept() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    for _ in range(20):
-        caller.put(zrtp("Hello   "))
-        talk(wire, 20, caller, agent)
-    call.bye()
-    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
-
-
-def zrtp(word: str) -> bytes:
-    """RFC 6189 5: preamble, cookie, SSRC, then a message with its type; the rest does not matter here."""
-    return b"\x10\x00\x00\x01ZRTP\x00\x00\x00\x01PZ\x00\x1d" + word.encode() + bytes(60)
-
-
-def test_a_codec_that_cannot_be_recorded_is_told() -> None:
-    for formats, word in (("18", "g729"), ("96", "opus"), ("3", "gsm")):
-        wire = Wire()
-        plain_call(wire, formats=formats)
-        kept = run(settings(), wire.packets).only
-        assert kept.row == ("fault", "trunk_invite_ddi")
-        assert [told.codec for told in kept.told if isinstance(told, NotRecordableCodec)] == [word]
-        assert kept.audio_samples() == 0
-
-
-@pytest.mark.parametrize(
-    ("media", "row"),
-    [
-        ({"formats": "18"}, ("fault", "trunk_invite_ddi")),
-        ({"formats": "96"}, ("fault", "trunk_invite_ddi")),
-        ({"profile": "RTP/SAVP"}, ("not_recordable_encrypted", "trunk_invite_ddi")),
-    ],
-)
-def test_a_long_call_that_cannot_be_recorded_is_one_row_to_its_end(media: dict[str, Any], row: tuple[str, str]) -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish(**media)
-    kind = int(media.get("formats", "8"))
-    talk(wire, 90_000, Voice(call, Port.TRUNK, 1, kind, ssrc=1), Voice(call, Port.INSIDE, 2, kind, ssrc=2))
-    call.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == row
-    assert kept.end.samples == 90 * 8000 + 160
-    assert not any(isinstance(told, MediaMissing) for told in kept.told)
-
-
-def test_a_codec_that_was_offered_and_is_not_spoken_does_not_matter() -> None:
-    wire = Wire()
-    caller, agent = plain_call(wire, formats="18 8 101")
-    kept = run(settings(), wire.packets).only
-    assert_kept_whole(kept, caller, agent)
-    assert not any(isinstance(told, NotRecordableCodec) for told in kept.told)
 
 
 def test_media_without_signalling_is_one_unknown_call() -> None:
@@ -689,196 +501,6 @@ def test_a_call_whose_end_was_not_seen_ends_where_its_media_did() -> None:
     assert kept.end.ended is Ended.FAULT
 
 
-def test_a_flood_of_invites_never_pushes_out_an_answered_call() -> None:
-    wire = Wire()
-    first = Dialogue(wire)
-    first.establish()
-    caller, agent = Voice(first, Port.TRUNK, 1, ssrc=1), Voice(first, Port.INSIDE, 2, ssrc=2)
-    for number in range(200):
-        Dialogue(wire, f"flood{number}@example.invalid", from_tag=f"x{number}", port_caller=40000 + number).invite()
-        if number % 10 == 0:
-            talk(wire, 20, caller, agent)
-    first.bye()
-    sink = run(settings(limits=Limits(dialogs=16)), wire.packets)
-    assert_kept_whole(sink.calls[1], caller, agent)
-    assert len(sink.calls) == 201
-    assert sink.rows.count(("fault", "trunk_invite_ddi")) == 185
-    assert sink.rows.count(("unanswered", "trunk_invite_ddi")) == 15
-
-
-@pytest.mark.parametrize("method", ["INVITE", "reINVITE"])
-def test_a_flood_from_strangers_never_pushes_out_a_ringing_call(method: str) -> None:
-    """Whether they begin calls or pretend to be in the middle of one; and the next caller still gets in."""
-    wire = Wire()
-    ringing = Dialogue(wire)
-    ringing.invite()
-    ringing.ringing()
-    wire.sbc = STRANGER
-    for number in range(50):
-        stranger = Dialogue(wire, f"flood{number}@example.invalid", from_tag=f"x{number}", port_caller=40000 + number)
-        to_tag = "y" if method == "reINVITE" else ""
-        wire.sip(Port.TRUNK, stranger.request("INVITE", stranger.offer(), to_tag=to_tag))
-    wire.sbc = SBC
-    second = Dialogue(wire, "two@example.invalid", caller=SECOND_CALLER, port_caller=22000, port_called=32000,
-                      from_tag="f2", to_tag="t2")  # fmt: skip
-    second.establish()
-    ringing.ok()
-    ringing.ack()
-    voices = [Voice(call, side, seed, ssrc=seed) for seed, (call, side) in
-              enumerate(product((ringing, second), (Port.TRUNK, Port.INSIDE)), 1)]  # fmt: skip
-    talk(wire, 400, *voices)
-    second.bye()
-    ringing.bye()
-    sink = run(settings(limits=Limits(dialogs=16)), wire.packets)
-    kept = [call for call in sink.calls.values() if call.row == ("recorded", "trunk_invite_ddi")]
-    assert [call.caller_id.number for call in kept] == [CALLER, SECOND_CALLER]
-    assert [call.audio(0) for call in kept] == [bytes(voices[0].sent), bytes(voices[2].sent)]
-    assert method != "INVITE" or len(sink.calls) == 52
-
-
-def test_when_strangers_come_while_every_place_is_taken_by_peers_each_leaves_a_row_and_takes_none() -> None:
-    wire = Wire()
-    calls = [Dialogue(wire, f"{number}@example.invalid", from_tag=f"f{number}", port_caller=20000 + 2 * number)
-             for number in range(4)]  # fmt: skip
-    for call in calls:
-        call.invite()
-    wire.sbc = STRANGER
-    for number in range(3):
-        Dialogue(wire, f"x{number}@example.invalid", from_tag=f"x{number}", port_caller=40000 + number).invite()
-    wire.sbc = SBC
-    for call in calls:
-        wire.sip(Port.INSIDE, call.response(486, "Busy Here"))
-    sink = run(settings(limits=Limits(dialogs=4)), wire.packets)
-    assert sink.rows == [("unanswered", "trunk_invite_ddi")] * 4 + [("fault", "too_many_calls")] * 3
-
-
-@pytest.mark.parametrize("to_tag", ["", "y"])
-def test_a_stranger_who_names_the_media_address_of_a_call_takes_no_word_of_it(to_tag: str) -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 400, caller, agent)
-    for number, body in enumerate((call.offer(), call.answer())):
-        wire.sbc = STRANGER
-        thief = Dialogue(wire, f"thief{number}@example.invalid", from_tag=f"x{number}")
-        wire.sip(Port.TRUNK, thief.request("INVITE", body, to_tag=to_tag))
-        wire.sbc = SBC
-        talk(wire, 400, caller, agent)
-    call.bye()
-    kept = run(settings(), wire.packets).calls[1]
-    assert_kept_whole(kept, caller, agent)
-
-
-def test_more_answered_calls_than_the_limit_leave_a_row_each() -> None:
-    wire = Wire()
-    for number in range(5):
-        Dialogue(wire, f"{number}@example.invalid", from_tag=f"x{number}", port_caller=40000 + 2 * number,
-                 port_called=50000 + 2 * number).establish()  # fmt: skip
-    sink = run(settings(limits=Limits(dialogs=3)), wire.packets)
-    assert sink.rows[3:] == [("fault", "too_many_calls")] * 2
-
-
 def test_addresses_of_the_two_sides_are_not_the_same() -> None:
     """Guards the fixtures: a wrong port would otherwise pass by symmetry."""
     assert SBC != PBX
-
-
-def test_a_late_retransmission_of_the_invite_is_no_second_call() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.invite()
-    invite = wire.packets[0]
-    wire.wait(500)
-    wire.sip(Port.INSIDE, call.response(486, "Busy Here"))
-    call.ack()
-    wire.wait(100)
-    wire.packets.append(invite._replace(at_mono_us=wire.now_us))
-    assert run(settings(), wire.packets).rows == [("unanswered", "trunk_invite_ddi")]
-
-
-def test_a_second_attempt_in_the_same_dialog_id_is_a_second_call() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    for cseq in (1, 2):
-        call.cseq = cseq
-        call.invite()
-        wire.wait(500)
-        wire.sip(Port.INSIDE, call.response(486, "Busy Here"))
-        call.ack()
-    assert run(settings(), wire.packets).rows == [("unanswered", "trunk_invite_ddi")] * 2
-
-
-@pytest.mark.parametrize("status", [486, 302, 408, 480, 603])
-def test_the_next_telephone_that_a_proxy_tries_never_vanishes_with_the_one_before(status: int) -> None:
-    """Call-ID, tags and CSeq are the same, the branch is not. The refusal comes again, for its ACK was late."""
-    wire = Wire()
-    call = Dialogue(wire)
-    call.invite()
-    wire.wait(500)
-    no = call.response(status, "No", to_tag="busy")
-    wire.sip(Port.INSIDE, no)
-    wire.wait(50)
-    call.invite()
-    wire.sip(Port.INSIDE, no)
-    wire.wait(50)
-    call.ringing()
-    wire.wait(1000)
-    call.ok()
-    call.ack()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 400, caller, agent)
-    call.bye()
-    sink = run(settings(), wire.packets)
-    assert sink.rows == [("unanswered", "trunk_invite_ddi"), ("recorded", "trunk_invite_ddi")]
-    assert_kept_whole(sink.calls[2], caller, agent)
-
-
-@pytest.mark.parametrize("status", [401, 486])
-def test_of_telephones_that_ring_together_the_one_that_refuses_does_not_end_the_call(status: int) -> None:
-    """Also the case of a proxy that cancels one telephone and tries the next before the 487 is here. Each branch was
-    given a media port of its own."""
-    wire = Wire()
-    call = Dialogue(wire)
-    call.invite()
-    first = call.branches["INVITE", 1, False]
-    call.port_caller = 20500
-    call.invite()
-    wire.wait(500)
-    wire.sip(Port.INSIDE, call.response(status, "No", to_tag="busy", branch=first))
-    wire.wait(500)
-    call.ok()
-    call.ack()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 400, caller, agent)
-    call.bye()
-    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
-
-
-def test_when_every_telephone_has_refused_the_call_is_one_unanswered_row() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    branches = []
-    for _ in range(3):
-        call.invite()
-        branches.append(call.branches["INVITE", 1, False])
-    for branch in branches:
-        wire.wait(500)
-        wire.sip(Port.INSIDE, call.response(486, "Busy Here", to_tag=f"x{branch}", branch=branch))
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("unanswered", "trunk_invite_ddi")
-    assert kept.end.at_mono_us == wire.now_us
-
-
-def test_a_caller_sent_elsewhere_by_an_answer_that_we_missed_never_vanishes() -> None:
-    """The 302 was lost on the way to us; the caller goes on with the next CSeq (RFC 3261 8.1.3.4)."""
-    wire = Wire()
-    call = Dialogue(wire)
-    call.invite()
-    wire.wait(500)
-    call.cseq = 2
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-    talk(wire, 400, caller, agent)
-    call.bye()
-    assert_kept_whole(run(settings(), wire.packets).only, caller, agent)
