@@ -237,7 +237,7 @@ class Dialog:
         if self.phase is not Phase.PROCEEDING or side is not self.initiator:
             return []
         if message.transaction in self._ringing:
-            self._cancelled.add(message.transaction)
+            self._cancelled = {message.transaction, *(self._cancelled & self._ringing.keys())}
         return [Step.CANCELLED]
 
     def _bye(self, message: SipMessage) -> list[Step]:
