@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from firmware import columns
-from firmware.policy.records import LedgerRow
+from firmware.policy.records import Ended, LedgerRow
 
 DEFAULT_ZONE = "Europe/London"
 HEAD = ("seq", "line", "outcome", "direction", "rule", "started", "length", "keep")
@@ -15,7 +15,8 @@ HEAD = ("seq", "line", "outcome", "direction", "rule", "started", "length", "kee
 
 def rows(ledger: Iterable[tuple[int, LedgerRow]], line_names: Sequence[str]) -> list[dict[str, Any]]:
     """``seq`` is the row's number in the audit log; times are ISO 8601 UTC; ``keep``: what became of the KEEP key, None
-    where nobody pressed it."""
+    where nobody pressed it; ``sense``: None in the row of a call that a power cut ended, which the vault writes without
+    knowing how the line is wired."""
     return [
         {
             "seq": seq,
@@ -25,7 +26,7 @@ def rows(ledger: Iterable[tuple[int, LedgerRow]], line_names: Sequence[str]) -> 
             "rule": row.rule,
             "started_utc": utc_text(row.started_utc_ms),
             "ended_utc": utc_text(row.ended_utc_ms),
-            "sense": row.sense,
+            "sense": None if row.ended is Ended.POWER_CUT else row.sense,
             "keep": None if row.keep is None else row.keep.value,
         }
         for seq, row in ledger

@@ -87,7 +87,7 @@ class LedgerRow:
     started_utc_ms: int
     ended_utc_ms: int
     sense: bool
-    """Whether ring and loop were sensed, or the verdict rests on audio alone."""
+    """Whether ring and loop were sensed, or the verdict rests on audio alone. It says nothing in a row of a boot."""
     call_id: bytes | None = None
     """The vault's id of the recording, where one was kept."""
     ended: Ended | None = None

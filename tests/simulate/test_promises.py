@@ -112,6 +112,7 @@ def test_what_a_power_cut_left_is_whole_and_the_rest_of_the_call_is_not_kept(
     assert [(row["outcome"], row["rule"]) for row in rows] == [
         ("recorded", "interrupted"), ("unknown_direction", "rule5_started_in_mid_call"),
     ]  # fmt: skip
+    assert [row["sense"] for row in rows] == [None, True], "what nobody knows is not told as no"
     kit.take_in(stick)
     [call] = kit.calls(capsys)
     heard = kit.wav(call["id"])
