@@ -232,11 +232,11 @@ class Appliance:
         if port is None:
             return None
         from firmware.voip.trunk import Trunk
+        from firmware.voipear import CallEar
         from firmware.voipfeed import VoipWiring
 
-        return VoipWiring(
-            port, Trunk(trunk_settings(self.site, self._devices.sip_ports)), lines, lambda: self._ear(2, False)
-        )
+        trunk = Trunk(trunk_settings(self.site, self._devices.sip_ports))
+        return VoipWiring(port, trunk, lines, lambda: CallEar(self._ear(2, False)))
 
     def _rig(self, attached: Attached, names: list[str]) -> Rig:
         if len(attached.lines) != attached.codec.channels:

@@ -166,11 +166,13 @@ class Loop:
         """Keys, sound and lamps at every step; the rest of the walk when one of them moved, or 100 ms have passed."""
         now = self._now_us = self._clock.mono_us()
         events = self._inputs.sample(self._pins.read(), now)
+        if self.voip is not None:
+            self.voip.hear(now, at_once=bool(events))
         for event in events:
             self._tell(event)
         heard = [self._hear_out(rig, now) for rig in self._rigs]
         if self.voip is not None:
-            self.voip.step(now)
+            self.voip.judge(now)
         reports = self._writer.poll()
         for report in reports:
             self._report(report)

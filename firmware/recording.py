@@ -264,7 +264,10 @@ class Recorder:
     # --------------------------------------------------------------------------------------------- helpers
 
     def _of(self, call: Call) -> _Recording:
-        return self._recordings.setdefault(call.call, _Recording(call))
+        recording = self._recordings.get(call.call)
+        if recording is None:
+            recording = self._recordings[call.call] = _Recording(call)
+        return recording
 
     def _started_utc_ms(self, recording: _Recording) -> int:
         """The answer, or the first ring where nobody answered."""

@@ -215,6 +215,44 @@ class Track:
         self._quiet = None
         self._coding = coding
 
+    def take_train(self, data: bytes, starts: list[int], ends: list[int], times_mono_us: list[int]) -> None:
+        """The packets of a train (``datagrams``), as if they were taken one by one."""
+        packets, start = len(starts), starts[0]
+        _, kind, sequence, stamp, ssrc = HEADER.unpack_from(data, start)
+        each = ends[0] - start - HEADER.size
+        coding, part = self._codings.get(kind & 0x7F), self._open
+        mark = -sequence % MARK_EVERY
+        if (
+            part is None
+            or part.coding is not coding
+            or coding.unit_bytes != 1
+            or (ssrc, sequence, stamp) != (self._ssrc, self._sequence, self._stamp)
+            or part.end != self._position
+            or part.end < self._cut
+            or each > PACKET_SAMPLES_MAX
+            or self._packets + packets > self._packets_max
+            or (mark < packets and self._is_far(self._position + mark * each, times_mono_us[mark]))
+        ):
+            for start, end, at_mono_us in zip(starts, ends, times_mono_us, strict=True):
+                self.take(data, start, end, at_mono_us)
+            return
+        payloads = [data[start + HEADER.size : end] for start, end in zip(starts, ends, strict=True)]
+        if mark < packets:
+            self._remember(sequence + mark & 0xFFFF, hash((stamp + mark * each & 0xFFFFFFFF, payloads[mark])))
+        samples = packets * each
+        part.payloads += payloads
+        part.end += samples
+        self._packets += packets
+        self._sequence = sequence + packets & 0xFFFF
+        self._stamp = stamp + samples & 0xFFFFFFFF
+        self._position += samples
+        self._quiet = None
+        self.last_mono_us = times_mono_us[-1]
+
+    def _is_far(self, position: int, at_mono_us: int) -> bool:
+        """RTP time and arrival are further apart than is believed."""
+        return not -RESYNC_SAMPLES <= position - self._arrival(at_mono_us) <= AHEAD_SAMPLES_MAX
+
     def _append(self, position: int, samples: int, coding: Coding, payload: bytes | None) -> None:
         """Out of order: late, redundant, or silence put in afterwards."""
         if position + samples <= self._cut:

@@ -1,15 +1,15 @@
 """The VoIP line to the outside: ``Trunk.hear`` takes packets, gives outputs. Sans-IO; time comes with the packets.
 
-Work per packet is bounded: a burst is looked through at once (``datagrams``), then the packet of a known flow costs a
-look-up and an append (about 2 us in all); everything else is read by dpkt and our SIP and SDP parsers, which are linear
-in the packet. Ten times a second of packet time, what is ready of each call is cut into pieces.
+Work per packet is bounded: a burst is looked through at once (``datagrams``), then the packets of a known flow are
+appended together; everything else is read by dpkt and our SIP and SDP parsers, which are linear in the packet. Ten
+times a second, and after each part of a long burst, what is ready of each call is cut into pieces.
 """
 
 from collections import OrderedDict
 
 from firmware.policy.events import Packet, Port
 from firmware.ports import Burst
-from firmware.voip.datagrams import plain_datagrams
+from firmware.voip.datagrams import Datagrams, Packets, Train
 from firmware.voip.flows import FlowTable
 from firmware.voip.link import LinkReader, Segment
 from firmware.voip.output import VoipOutput
@@ -17,8 +17,12 @@ from firmware.voip.settings import TrunkSettings
 from firmware.voip.sip import parse_sip
 from firmware.voip.stream import StreamReader
 from firmware.voip.switchboard import Switchboard
+from firmware.voip.track import Track
 
 ADVANCE_US = 100_000
+PART_US = 200_000
+"""A longer burst (a capture, or what waited while the process stood still) is heard in parts of this length."""
+
 TIDY_US = 1_000_000
 COPIES_MAX = 256
 """SIP messages remembered, so that the copy of one that leaves at the other port is not heard twice."""
@@ -45,15 +49,14 @@ class Trunk:
     def hear(self, burst: Burst) -> list[VoipOutput]:
         """Outputs that these packets, and the times they came at, bring about."""
         out: list[VoipOutput] = []
-        data, hot = burst.data, self._hot
-        packets = zip(plain_datagrams(burst), burst.at_mono_us.tolist(), strict=True)
-        for index, ((flow, start, end), at_mono_us) in enumerate(packets):
-            if flow not in hot:
-                self._read(burst[index], flow, out)
-            elif (target := hot[flow]) is not None:
-                target.take(data, start, end, at_mono_us)
-            if at_mono_us >= self._advance_mono_us:
-                self._advance(at_mono_us, out)
+        datagrams = Datagrams.of(burst)
+        first = 0
+        while first < len(burst):
+            beyond = burst.at_mono_us[first:] >= burst.at_mono_us[first] + PART_US
+            last = first + int(beyond.argmax()) if beyond.any() else len(burst)
+            self._take(burst, *datagrams.trains(first, last), out)
+            out += self.tick(int(burst.at_mono_us[last - 1]))
+            first = last
         return out
 
     def tick(self, now_mono_us: int) -> list[VoipOutput]:
@@ -70,6 +73,33 @@ class Trunk:
         return out + self._board.close(now_mono_us)
 
     # ------------------------------------------------------------------------------------------------------- packets
+
+    def _take(self, burst: Burst, packets: Packets, trains: list[Train], out: list[VoipOutput]) -> None:
+        data, hot = burst.data, self._hot
+        indices, starts, ends, times_mono_us = packets
+        for flow, begin, end in self._in_order(packets, trains):
+            track = hot.get(flow)
+            if end - begin > 1 and isinstance(track, Track):
+                track.take_train(data, starts[begin:end], ends[begin:end], times_mono_us[begin:end])
+                continue
+            for number in range(begin, end):
+                if flow not in hot:
+                    self._read(burst[indices[number]], flow, out)
+                elif (target := hot[flow]) is not None:
+                    target.take(data, starts[number], ends[number], times_mono_us[number])
+
+    def _in_order(self, packets: Packets, trains: list[Train]) -> list[Train]:
+        """A flow that is not taken yet may become a call's by any packet of another: its own are each heard in the
+        place that they came in."""
+        ordered: list[Train] = []
+        for train in trains:
+            if train.end - train.begin == 1 or isinstance(self._hot.get(train.flow), Track):
+                ordered.append(train)
+            else:
+                ordered += (Train(train.flow, number, number + 1) for number in range(train.begin, train.end))
+        if len(ordered) > len(trains):
+            ordered.sort(key=lambda train: packets.indices[train.begin])
+        return ordered
 
     def _read(self, packet: Packet, flow: bytes, out: list[VoipOutput]) -> None:
         segment = self._link.read(packet.data, packet.at_mono_us)

@@ -113,7 +113,7 @@ class NoWatchdog:
 
 
 class DeafEar:
-    def hear(self, *heard: object) -> list[object]:
+    def hear(self, *heard: object, digits: bool = True) -> list[object]:
         return []
 
     def reset(self, line: int) -> None: ...

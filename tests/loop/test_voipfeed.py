@@ -27,7 +27,7 @@ def s(seconds: float) -> int:
 class Silent:
     """An ear and a wire without anything on them."""
 
-    def hear(self, *heard: Any) -> list[Any]:
+    def hear(self, *heard: Any, digits: bool = True) -> list[Any]:
         return []
 
     def tick(self, now_mono_us: int) -> list[Any]:
@@ -50,14 +50,14 @@ class Sides:
         self.zero, self.voice = (False, False), (True, True)
         self._pieces = 0
 
-    def hear(self, _sound: Any, first_mono_us: list[int], _listening: Any) -> list[ev.ChannelQuality]:
+    def hear(self, piece: vo.MediaPiece, *, digits: bool) -> list[ev.ChannelQuality]:
         self._pieces += 1
         if self._pieces % 10:
             return []
         return [
             ev.ChannelQuality(
                 line=side,
-                at_mono_us=first_mono_us[0],
+                at_mono_us=piece.at_mono_us,
                 level_dbm0=-20.0,
                 noise_dbm0=-60.0,
                 clipped_samples=0,
@@ -92,7 +92,11 @@ class Stage:
         for tenth in range(round(start_s * 10), round(end_s * 10)):
             first = tenth * 800
             self.tell(vo.MediaPiece(7, 0, first * SAMPLE_US, first, 800, AudioCodec.PCMA, 8000, bytes(1600)))
-            self.feed.step(first * SAMPLE_US + 100_000)
+            self.pass_time(first * SAMPLE_US + 100_000)
+
+    def pass_time(self, now_us: int) -> None:
+        self.feed.hear(now_us)
+        self.feed.judge(now_us)
 
     def transfer(self, at_s: int) -> None:
         """To the other line."""
@@ -111,7 +115,7 @@ def test_a_late_press_by_the_agent_who_transferred_still_reaches_his_own_look_ba
     stage.talk(30, 33)
     stage.lines[0].apply(ev.KeyPressed(0, s(33), ev.Key.PAYMENT))
     stage.talk(33, 60)
-    stage.feed.step(s(75))
+    stage.pass_time(s(75))
     kept = stage.kept()
     assert not kept & set(range(230, 300)), "from ten seconds before the press to the transfer"
     assert {229, 300, 400} <= kept, "what came before, and what the new agent speaks, is kept"
@@ -125,7 +129,7 @@ def test_the_new_agents_payment_silences_the_call_that_came_to_him() -> None:
     stage.talk(30, 50)
     stage.lines[1].apply(ev.KeyPressed(1, s(50), ev.Key.PAYMENT))
     stage.talk(50, 60)
-    stage.feed.step(s(75))
+    stage.pass_time(s(75))
     assert max(stage.kept()) < 400
 
 
@@ -216,8 +220,8 @@ def test_sound_of_a_payment_that_arrives_after_it_is_not_searched_for_digits() -
     told: list[tuple[int, bool]] = []
 
     class Noting(Silent):
-        def hear(self, _sound: Any, first_mono_us: list[int], listening: Any) -> list[Any]:
-            told.append((first_mono_us[0], listening[0].digits))
+        def hear(self, *heard: Any, digits: bool = True) -> list[Any]:
+            told.append((heard[0].at_mono_us, digits))
             return []
 
     stage = Stage(Noting)

@@ -8,7 +8,7 @@ import pytest
 
 from firmware.policy.events import Packet, Port
 from firmware.ports import Burst
-from firmware.voip.datagrams import plain_datagrams
+from firmware.voip.datagrams import Datagrams
 from firmware.voip.link import LinkReader, Segment
 from firmware.voip.output import Encrypted
 from firmware.voip.stream import StreamReader
@@ -96,7 +96,12 @@ def test_media_of_a_known_flow_is_not_read_layer_by_layer(
 def found(packets: list[Packet]) -> list[tuple[bytes, bytes]]:
     """(flow, payload) of each packet, by the reading of a whole burst."""
     burst = Burst.of(packets)
-    return [(flow, burst.data[start:end]) for flow, start, end in plain_datagrams(burst)]
+    packets_sorted, trains = Datagrams.of(burst).trains(0, len(packets))
+    ways: dict[int, tuple[bytes, bytes]] = {}
+    for flow, begin, end in trains:
+        for index, start, stop, _ in list(zip(*packets_sorted, strict=True))[begin:end]:
+            ways[index] = flow, burst.data[start:stop]
+    return [ways[index] for index in range(len(packets))]
 
 
 def test_a_packet_is_found_its_way_alike_alone_and_among_others() -> None:
