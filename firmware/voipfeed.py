@@ -27,7 +27,8 @@ PACKETS_PER_STEP_MAX = 20_000
 """4 s of 50 calls both ways at 50 packets a second: after a stall the keys are read again in between."""
 
 BURST_US = 200_000
-"""What came in so long is heard at once: it costs two thirds of what bursts of 100 ms cost (measured, 50 calls)."""
+"""What came in so long is heard at once: 50 calls cost the loop a third less than in bursts of 100 ms (measured). Sound
+waits far longer for late packets, and a key hears at once what came before it."""
 
 PIECES_MAX = 64 * 10 * 60 // PORTION_BLOCKS
 """64 calls' pieces for a minute."""

@@ -189,9 +189,9 @@ class Call:
 
     def _seen_in_packets(self, track: Track, now_mono_us: int) -> list[VoipOutput]:
         out: list[VoipOutput] = []
-        if track.encrypted and not self.encrypted:
-            out += self._judge_encryption(True, now_mono_us)
-            self._mark(now_mono_us)
+        if track.encrypted_mono_us is not None and not self.encrypted:
+            out += self._judge_encryption(True, track.encrypted_mono_us)
+            self._mark(track.encrypted_mono_us)
         if track.unrecordable is not None:
             if not self.unrecordable and not self.faulty:
                 out.append(NotRecordableCodec(self.key, self.line, now_mono_us, track.unrecordable))

@@ -107,7 +107,8 @@ class Track:
         self.last_mono_us = answered_mono_us
         self.late_packets = 0
         self.unrecordable: str | None = None
-        self.encrypted = False
+        self.encrypted_mono_us: int | None = None
+        """When its packets turned encrypted."""
         self.keys = KeyWatch(channel, opt_out_event)
         self._codings = types.codings
         self._answered_mono_us = answered_mono_us
@@ -171,7 +172,8 @@ class Track:
             payload = data[offset + 12 : end]
         else:
             if first >> 6 != 2:
-                self.encrypted = self.encrypted or turns_encrypted(data, offset, end)
+                if self.encrypted_mono_us is None and turns_encrypted(data, offset, end):
+                    self.encrypted_mono_us = at_mono_us
                 return
             span = payload_span(data, offset, end)
             if span is None:

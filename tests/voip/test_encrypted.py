@@ -74,6 +74,21 @@ def test_zrtp_on_the_media_port_is_never_kept_as_noise(word: str) -> None:
     assert sum(isinstance(told, Encrypted) for told in kept.told) == 1
 
 
+@pytest.mark.parametrize("spoken_ms", [20, 60, 140])
+def test_noise_that_follows_a_handshake_at_once_is_not_kept_either(spoken_ms: int) -> None:
+    """Both are in one burst: from the packet that turned on, nothing is sound."""
+    wire = Wire()
+    call = Dialogue(wire)
+    call.establish()
+    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    caller.put(zrtp("DHPart1 "))
+    talk(wire, spoken_ms, caller, agent)
+    call.bye()
+    kept = run(settings(), wire.packets).only
+    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
+    assert kept.audio_samples() == 0
+
+
 def test_a_telephone_that_asks_for_zrtp_in_vain_is_kept() -> None:
     wire = Wire()
     call = Dialogue(wire)
