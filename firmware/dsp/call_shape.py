@@ -24,6 +24,10 @@ else the answer is put the first before the first word: people speak 0.2 to 1 s 
 CLICK_END_S = 7.0
 """A click followed by this much silence was the end; hold silence does not begin with a click."""
 
+CLICK_APART_S = 0.3
+"""A click this close to the voice before it may be the end of its last word (a "t" sounds like one): then the silence
+must be longer than any hold. The end is the click all the same."""
+
 SILENCE_END_S = 19.0
 """Silence this long is the end by itself: a hold of 15 s with the pauses round it must not split a call."""
 
@@ -132,7 +136,8 @@ class CallShape:
         elif self._phase is Phase.CALL:
             click = self._end_click
             if click is not None:
-                if now - click > CLICK_END_S * SAMPLE_RATE_HZ:
+                apart = click - self._last_voice > CLICK_APART_S * SAMPLE_RATE_HZ
+                if now - click > (CLICK_END_S if apart else SILENCE_END_S) * SAMPLE_RATE_HZ:
                     self._finish(click)
             elif now - self._last_voice > SILENCE_END_S * SAMPLE_RATE_HZ:
                 self._finish(self._last_voice)

@@ -28,6 +28,10 @@ ALIKE_KEYS, ALIKE_ODDS = 4, 6.0
 """With four others of its length and level it is one of a string sent by one telephone: speech across it may spoil it
 more, and speech by itself does not do that."""
 
+LONE_COLUMN, LONE_ODDS = 3, 1.0
+"""No telephone in use has the keys of the fourth column (A to D, Q.23), and the third and seventh harmonic of a voice
+at 233 Hz are an A. Alone, one of them needs so much more to be counted."""
+
 ALIKE_DB, ALIKE_SECONDS = 3.0, 0.015
 
 KEY_SECONDS_MIN = 0.031
@@ -67,13 +71,17 @@ def is_possible(burst: Burst, odds: float) -> bool:
 
 
 def verdict(burst: Burst, odds: float, company: Sequence[Burst]) -> tuple[bool, bool]:
-    """(strict, loose): a key; enough to be masked. ``company``: the other likely keys of the last 5 s."""
+    """(strict, loose): a key; enough to be masked. ``company``: the other likely keys of the last 5 s.
+
+    A monotonous voice makes one pair again and again: for counting, company of that pair alone is none."""
     less = 0.0
     if len(company) >= COMPANY_KEYS:
         less = COMPANY_ODDS
     if sum(_alike(burst, other) for other in company) >= ALIKE_KEYS:
         less = ALIKE_ODDS
-    strict = _is_shaped(burst) and odds > STRICT - less
+    varied = any((other.row, other.column) != (burst.row, burst.column) for other in company)
+    lone = LONE_ODDS if burst.column == LONE_COLUMN else 0.0
+    strict = _is_shaped(burst) and odds > STRICT + (-less if varied and less else lone)
     return strict, strict or odds > LOOSE - less
 
 

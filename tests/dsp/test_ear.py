@@ -351,6 +351,16 @@ def test_a_hold_of_twelve_seconds_does_not_end_the_call() -> None:
     assert (len(only(events, OffHook)), len(only(events, OnHook))) == (1, 1)
 
 
+def test_a_hold_after_a_last_word_that_ends_like_a_click_does_not_end_the_call() -> None:
+    rng = np.random.default_rng(64)
+    ring = ringing_current(rng, 1)[:-8000]
+    word = [signals.voice(6.0, rng), np.zeros(800), click(rng), np.zeros(14 * 8000)]
+    talk = [*word, signals.voice(6.0, rng), np.zeros(4000)]
+    x = np.concatenate([np.zeros(16000), ring, click(rng), np.zeros(3000), *talk, click(rng), np.zeros(96000)])
+    (answered,), (over,) = only(by_sound(x), OffHook), only(by_sound(x), OnHook)
+    assert over.at_mono_us - answered.at_mono_us > 26_000_000
+
+
 @pytest.mark.parametrize("cut_s", [5.4, 6.2])
 def test_an_outbound_call_begins_where_its_answer_cut_the_ringing_tone(cut_s: float) -> None:
     """In the burst the answer makes no click that could be heard, in the pause it does."""

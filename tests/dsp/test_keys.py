@@ -116,18 +116,32 @@ def _meet(digit: DigitHeard, press: Press) -> bool:
     return digit.at_mono_us < press.end_s * US_PER_S and digit.end_mono_us > press.onset_s * US_PER_S
 
 
-def burst(*, milliseconds: float = 80.0, level_db: float = 60.0) -> Burst:
-    return Burst(0, 0, 0, round(8 * milliseconds), np.zeros(len(FEATURES)), level_db)
+def burst(*, milliseconds: float = 80.0, level_db: float = 60.0, column: int = 0) -> Burst:
+    return Burst(0, column, 0, round(8 * milliseconds), np.zeros(len(FEATURES)), level_db)
 
 
 def test_a_spoilt_key_counts_among_its_like_and_not_among_others() -> None:
     """A string from one telephone has one length and one level; what speech adds between its keys has neither."""
     spoilt = dtmf_score.STRICT - dtmf_score.ALIKE_ODDS + 0.1
-    assert dtmf_score.verdict(burst(), spoilt, [burst()] * 4) == (True, True)
-    assert dtmf_score.verdict(burst(), spoilt, [burst()] * 3) == (False, False)
-    assert dtmf_score.verdict(burst(), spoilt, [burst(level_db=64.0)] * 4) == (False, False)
-    assert dtmf_score.verdict(burst(), spoilt, [burst(milliseconds=100.0)] * 4) == (False, False)
+    assert dtmf_score.verdict(burst(), spoilt, [burst(column=1)] * 4) == (True, True)
+    assert dtmf_score.verdict(burst(), spoilt, [burst(column=1)] * 3) == (False, False)
+    assert dtmf_score.verdict(burst(), spoilt, [burst(column=1, level_db=64.0)] * 4) == (False, False)
+    assert dtmf_score.verdict(burst(), spoilt, [burst(column=1, milliseconds=100.0)] * 4) == (False, False)
     assert dtmf_score.verdict(burst(milliseconds=25.0), 9.0, [burst(milliseconds=25.0)] * 4) == (False, True)
+
+
+def test_a_monotonous_voice_that_makes_one_pair_again_and_again_is_masked_and_keys_no_card_number() -> None:
+    doubtful = dtmf_score.STRICT - 0.1
+    assert dtmf_score.verdict(burst(), doubtful, [burst()] * 4) == (False, True)
+    assert dtmf_score.verdict(burst(), doubtful, [burst(), burst(column=1)]) == (True, True)
+
+
+def test_a_key_that_no_telephone_has_needs_more_when_it_is_alone() -> None:
+    enough = dtmf_score.STRICT + 0.1
+    assert dtmf_score.verdict(burst(), enough, []) == (True, True)
+    assert dtmf_score.verdict(burst(column=3), enough, []) == (False, True)
+    assert dtmf_score.verdict(burst(column=3), enough, [burst(), burst(column=1)]) == (True, True)
+    assert dtmf_score.verdict(burst(column=3), enough + dtmf_score.LONE_ODDS, []) == (True, True)
 
 
 def test_coding_loses_no_key() -> None:
