@@ -3,8 +3,38 @@
 from typing import Any
 
 from firmware.policy.events import Port
-from tests.voip.sink import Kept
-from tests.voip.wire import Dialogue, Voice, Wire, talk
+from tests.voip.sink import Kept, run
+from tests.voip.wire import Dialogue, Voice, Wire, settings, talk
+
+A_SILENCE = b"\xd5"
+
+
+def established(**media: Any) -> tuple[Wire, Dialogue, Voice, Voice]:
+    """An answered call in which nobody has spoken yet."""
+    wire = Wire()
+    call = Dialogue(wire)
+    call.invite(**media)
+    wire.wait(100)
+    call.ok(**media)
+    call.ack()
+    return wire, call, *voices(call)
+
+
+def voices(call: Dialogue) -> tuple[Voice, Voice]:
+    """Caller and agent."""
+    return Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+
+
+def kept(wire: Wire, call: Dialogue, **changes: Any) -> Kept:
+    """What is kept of it once somebody hangs up."""
+    call.bye()
+    result = run(settings(**changes), wire.packets).only
+    assert result.row == ("recorded", "trunk_invite_ddi")
+    return result
+
+
+def without_silence(audio: bytes) -> bytes:
+    return audio.replace(A_SILENCE, b"")
 
 
 def plain_call(wire: Wire, milliseconds: int = 1000, **media: Any) -> tuple[Voice, Voice]:
@@ -15,7 +45,7 @@ def plain_call(wire: Wire, milliseconds: int = 1000, **media: Any) -> tuple[Voic
 
 def spoken(call: Dialogue, milliseconds: int) -> tuple[Voice, Voice]:
     """Caller and agent talk, and somebody hangs up."""
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(call)
     talk(call.wire, milliseconds, caller, agent)
     call.bye()
     return caller, agent

@@ -5,7 +5,7 @@ import pytest
 from firmware.policy.events import Absence, Port
 from firmware.policy.records import Ended
 from firmware.voip.output import MediaMissing, RtpWithoutDialog
-from tests.voip.plain import assert_kept_whole, plain_call, spoken
+from tests.voip.plain import assert_kept_whole, established, plain_call, spoken, voices
 from tests.voip.sink import run
 from tests.voip.wire import (
     CALLER,
@@ -52,10 +52,7 @@ def test_inside_a_vlan_nothing_is_different() -> None:
 
 
 def test_a_capture_that_sees_every_packet_at_both_ports_hears_one_call() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    wire, call, caller, agent = established()
     talk(wire, 400, caller, agent)
     wire.sip(Port.TRUNK, call.request("INFO", "Signal=5", cseq=5, kind="application/dtmf-relay"))
     call.reinvite(6, flow="sendonly", by_called=True)
@@ -236,7 +233,7 @@ def test_early_media_is_not_kept() -> None:
     call.invite()
     wire.wait(100)
     wire.sip(Port.INSIDE, call.response(183, "Session Progress", call.answer()))
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(call)
     talk(wire, 1500, caller, agent)
     caller.sent.clear()
     agent.sent.clear()
@@ -410,7 +407,7 @@ def test_a_recorder_that_starts_in_mid_call_keeps_nothing_of_it() -> None:
 def test_a_refresh_of_a_dialog_that_began_before_us_is_the_same_unknown_call() -> None:
     wire = Wire()
     call = Dialogue(wire)
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(call)
     talk(wire, 2000, caller, agent)
     call.reinvite(7)
     talk(wire, 2000, caller, agent)
@@ -438,7 +435,7 @@ def test_media_behind_address_translation_loses_no_side_when_the_caller_speaks_f
     call.invite()
     wire.sip(Port.INSIDE, call.response(200, "OK", call.answer().replace(PBX, "10.1.1.1")))
     call.ack()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(call)
     talk(wire, 20 * early, caller)
     talk(wire, 4000, caller, agent)
     call.bye()
@@ -450,7 +447,7 @@ def test_media_behind_address_translation_loses_no_side_when_the_caller_speaks_f
 def test_a_call_seen_by_its_media_only_ends_when_its_dialog_is_heard() -> None:
     wire = Wire()
     call = Dialogue(wire)
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(call)
     talk(wire, 2000, caller, agent)
     seen_us = wire.now_us
     call.establish()
@@ -470,7 +467,7 @@ def test_media_behind_address_translation_is_found_by_its_way_back() -> None:
     hidden = call.answer().replace(PBX, "10.1.1.1")
     wire.sip(Port.INSIDE, call.response(200, "OK", hidden))
     call.ack()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(call)
     agent.send()
     talk(wire, 500, caller, agent)
     call.bye()

@@ -6,7 +6,7 @@ import pytest
 
 from firmware.policy.events import Port
 from firmware.voip.output import Encrypted, MediaMissing, NotRecordableCodec
-from tests.voip.plain import assert_kept_whole, plain_call, spoken
+from tests.voip.plain import assert_kept_whole, established, plain_call, spoken
 from tests.voip.sink import run
 from tests.voip.wire import (
     Dialogue,
@@ -15,6 +15,13 @@ from tests.voip.wire import (
     settings,
     talk,
 )
+
+
+def assert_encrypted(wire: Wire) -> None:
+    kept = run(settings(), wire.packets).only
+    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
+    assert kept.audio_samples() == 0
+    assert sum(isinstance(told, Encrypted) for told in kept.told) == 1
 
 
 def test_an_encrypted_call_leaves_a_row_and_never_a_silent_file() -> None:
@@ -27,10 +34,7 @@ def test_an_encrypted_call_leaves_a_row_and_never_a_silent_file() -> None:
     for media in cases:
         wire = Wire()
         plain_call(wire, **media)
-        kept = run(settings(), wire.packets).only
-        assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
-        assert kept.audio_samples() == 0
-        assert sum(isinstance(told, Encrypted) for told in kept.told) == 1
+        assert_encrypted(wire)
 
 
 def test_srtp_offered_and_declined_is_an_ordinary_call() -> None:
@@ -45,55 +49,37 @@ def test_srtp_offered_and_declined_is_an_ordinary_call() -> None:
 
 
 def test_dtls_on_the_media_port_is_encrypted_whatever_was_agreed() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    voice = Voice(call, Port.TRUNK, 1)
+    wire, call, caller, _ = established()
     for _ in range(20):
-        voice.put(b"\x16\xfe\xff" + bytes(40))
+        caller.put(b"\x16\xfe\xff" + bytes(40))
         wire.wait(20)
     call.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
+    assert_encrypted(wire)
 
 
 @pytest.mark.parametrize("word", ["Commit  ", "DHPart1 ", "Confirm2"])
 def test_zrtp_on_the_media_port_is_never_kept_as_noise(word: str) -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    wire, call, caller, agent = established()
     for _ in range(10):
         caller.put(zrtp(word))
         wire.wait(20)
     talk(wire, 400, caller, agent)
     call.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
-    assert kept.audio_samples() == 0
-    assert sum(isinstance(told, Encrypted) for told in kept.told) == 1
+    assert_encrypted(wire)
 
 
 @pytest.mark.parametrize("spoken_ms", [20, 60, 140])
 def test_noise_that_follows_a_handshake_at_once_is_not_kept_either(spoken_ms: int) -> None:
     """Both are in one burst: from the packet that turned on, nothing is sound."""
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    wire, call, caller, agent = established()
     caller.put(zrtp("DHPart1 "))
     talk(wire, spoken_ms, caller, agent)
     call.bye()
-    kept = run(settings(), wire.packets).only
-    assert kept.row == ("not_recordable_encrypted", "trunk_invite_ddi")
-    assert kept.audio_samples() == 0
+    assert_encrypted(wire)
 
 
 def test_a_telephone_that_asks_for_zrtp_in_vain_is_kept() -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    wire, call, caller, agent = established()
     for _ in range(20):
         caller.put(zrtp("Hello   "))
         talk(wire, 20, caller, agent)

@@ -3,11 +3,10 @@
 import pytest
 
 from firmware.policy.events import Port
-from tests.voip.plain import assert_kept_whole, spoken
+from tests.voip.plain import assert_kept_whole, spoken, voices
 from tests.voip.sink import run
 from tests.voip.wire import (
     Dialogue,
-    Voice,
     Wire,
     settings,
     talk,
@@ -26,7 +25,7 @@ def test_of_a_forked_answer_the_first_acked_dialog_is_the_call() -> None:
     wire.wait(20)
     first.ack()
     first.bye()
-    caller, agent = Voice(second, Port.TRUNK, 1, ssrc=1), Voice(second, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(second)
     talk(wire, 1000, caller, agent)
     second.bye()
     assert_kept_whole(run(settings(), wire.packets).only, caller, agent)

@@ -1,47 +1,17 @@
-"""RTP to the call's axis: what was lost, late, doubled, silent on purpose, or in another encoding."""
+"""RTP to the call's axis: what was lost, late, doubled, silent on purpose, or begun anew."""
 
 import random
 import struct
-from itertools import pairwise
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from firmware.policy.events import Packet, Port
-from firmware.policy.records import AudioCodec
-from firmware.voip.audio import ALAW, MULAW, EarDecoder, linear
-from firmware.voip.datagrams import Packets, Train
-from firmware.voip.output import MediaMissing, MediaPiece
-from firmware.voip.trunk import Trunk
-from tests.voip.sink import Kept, run
-from tests.voip.wire import Dialogue, Limits, Voice, Wire, rtp, settings, speech, talk
-
-A_SILENCE = b"\xd5"
-
-
-def established(**media: Any) -> tuple[Wire, Dialogue, Voice, Voice]:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.invite(**media)
-    wire.wait(100)
-    call.ok(**media)
-    call.ack()
-    return wire, call, Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
-
-
-def kept(wire: Wire, call: Dialogue, **changes: Any) -> Kept:
-    call.bye()
-    result = run(settings(**changes), wire.packets).only
-    assert result.row == ("recorded", "trunk_invite_ddi")
-    return result
-
-
-def without_silence(audio: bytes) -> bytes:
-    return audio.replace(A_SILENCE, b"")
+from firmware.voip.output import MediaMissing
+from tests.voip.plain import A_SILENCE, established, kept, without_silence
+from tests.voip.wire import Limits, rtp, speech, talk
 
 
 def test_one_side_lost_is_silence_in_its_channel_and_counted() -> None:
@@ -124,71 +94,6 @@ def test_any_order_within_the_wait_gives_the_same_axis(seed: int, loss: float, c
         if arrived[number]:
             expected[number * 160 : number * 160 + 160] = caller.sent[number * 160 : number * 160 + 160]
     assert axis == expected
-
-
-MISHAPS = ("lost", "doubled", "late", "jump", "key", "noise", "ssrc", "codec", "length", "marker")
-
-
-def mishap(word: str, voice: Voice, wire: Wire, chance: random.Random) -> None:
-    """What may come between two packets of speech."""
-    if word == "lost":
-        voice.frame()
-    elif word == "doubled":
-        packet = voice.frame()
-        voice.put(packet)
-        wire.wait(chance.randrange(60))
-        voice.put(packet)
-    elif word == "late":
-        packet = voice.frame()
-        for _ in range(chance.randrange(1, 9)):
-            voice.send()
-        voice.put(packet)
-    elif word == "jump":
-        voice.stamp += chance.randrange(20_000)
-    elif word == "key":
-        keyed(voice, 5, 60)
-    elif word == "noise":
-        voice.put(rtp(13, voice.sequence, voice.stamp, voice.ssrc, b"\x40"))
-        voice.sequence += 1
-    elif word == "ssrc":
-        voice.ssrc += 1
-    elif word == "codec":
-        voice.kind = 8 - voice.kind
-    else:
-        samples = 160 if word == "marker" else chance.choice((80, 240, 480))
-        packet = bytearray(voice.frame(samples))
-        packet[1] |= 0x80 if word == "marker" else 0
-        voice.put(bytes(packet))
-
-
-def one_by_one(_trunk: Trunk, packets: Packets, trains: list[Train]) -> list[Train]:
-    alone = [Train(train.flow, at, at + 1) for train in trains for at in range(train.begin, train.end)]
-    return sorted(alone, key=lambda train: packets.indices[train.begin])
-
-
-def told(piece: MediaPiece) -> tuple[object, ...]:
-    payload = piece.payload.tolist() if isinstance(piece.payload, np.ndarray) else piece.payload
-    return piece.first_sample, piece.samples, piece.codec, piece.gap, piece.lost_caller, piece.lost_agent, payload
-
-
-@hypothesis_settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 2**32), words=st.lists(st.sampled_from(MISHAPS), max_size=12))
-def test_packets_that_are_taken_together_are_taken_as_one_by_one(seed: int, words: list[str]) -> None:
-    """Property: whole trains of packets are taken at once, and nothing of a call depends on it."""
-    wire, call, caller, agent = established(formats="8 0 13 101")
-    chance = random.Random(seed)
-    caller.sequence = agent.sequence = chance.randrange(65_536)
-    for word in [*words, "lost"]:
-        talk(wire, 20 * chance.randrange(40), caller, agent)
-        mishap(word, chance.choice((caller, agent)), wire, chance)
-    talk(wire, 400, caller, agent)
-    call.bye()
-    together = run(settings(), wire.packets).only
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Trunk, "_in_order", one_by_one)
-        alone = run(settings(), wire.packets).only
-    assert [told(piece) for piece in together.pieces] == [told(piece) for piece in alone.pieces]
-    assert (together.digits, together.end) == (alone.digits, alone.end)
 
 
 def test_a_new_ssrc_neither_ends_nor_shifts_the_call() -> None:
@@ -339,126 +244,6 @@ def test_rtcp_and_stun_on_the_media_port_are_not_audio() -> None:
     result = kept(wire, call)
     assert result.audio(0) == bytes(caller.sent)
     assert result.told[1:] == []
-
-
-def test_l16_leaves_as_linear_samples_at_its_own_rate() -> None:
-    for kind, formats, rate_hz in ((98, "98", 8000), (97, "97", 16000)):
-        wire, call, caller, _ = established(formats=formats)
-        sent = []
-        for number in range(20):
-            values = np.arange(number * 320, number * 320 + 20 * rate_hz // 1000, dtype=np.int16)
-            sent.append(values)
-            caller.put(rtp(kind, number, number * len(values), 5, values.astype(">i2").tobytes()))
-            wire.wait(20)
-        result = kept(wire, call)
-        pieces = [piece for piece in result.pieces if isinstance(piece.payload, np.ndarray)]
-        assert {piece.codec for piece in pieces} == {AudioCodec.FLAC}
-        assert {piece.rate_hz for piece in pieces} == {rate_hz}
-        heard = np.concatenate([piece.payload[0] for piece in pieces if isinstance(piece.payload, np.ndarray)])
-        assert np.array_equal(heard, np.concatenate(sent))
-
-
-def test_two_sides_in_two_encodings_leave_as_what_their_bytes_mean() -> None:
-    wire, call, caller, agent = established()
-    agent.kind = 0
-    talk(wire, 400, caller, agent)
-    result = kept(wire, call)
-    pieces = [piece for piece in result.pieces if isinstance(piece.payload, np.ndarray)]
-    both = np.concatenate([piece.payload for piece in pieces if isinstance(piece.payload, np.ndarray)], axis=1)
-    assert np.array_equal(both[0], ALAW[np.frombuffer(bytes(caller.sent), np.uint8)])
-    assert np.array_equal(both[1], MULAW[np.frombuffer(bytes(agent.sent), np.uint8)])
-
-
-def test_g722_is_kept_byte_for_byte_and_the_ear_hears_it_at_8_khz() -> None:
-    wire, call, caller, agent = established(formats="9")
-    caller.kind = agent.kind = 9
-    talk(wire, 400, caller, agent)
-    result = kept(wire, call)
-    assert result.audio(0) == bytes(caller.sent)
-    ear = EarDecoder()
-    for piece in result.pieces:
-        assert ear.hear(piece).shape == (2, piece.samples)
-        assert linear(piece).shape == (2, 2 * piece.samples)
-
-
-@pytest.mark.parametrize(
-    ("table", "code", "value"),
-    [(MULAW, 0xFF, 0), (MULAW, 0x00, -32124), (MULAW, 0x80, 32124), (MULAW, 0x7F, 0), (MULAW, 0xEF, 132),
-     (ALAW, 0xD5, 8), (ALAW, 0x55, -8), (ALAW, 0x2A, -32256), (ALAW, 0xAA, 32256)],
-)  # fmt: skip
-def test_g711_tables_hold_the_values_of_the_standard(table: Any, code: int, value: int) -> None:
-    assert table[code] == value
-
-
-def keyed(voice: Voice, code: int, milliseconds: int, *, end: bool = True) -> None:
-    """RFC 4733: one packet every 20 ms, three at the end."""
-    wire = voice.dialogue.wire
-    for step in range(20, milliseconds + 1, 20):
-        voice.put(rtp(101, voice.sequence, voice.stamp, voice.ssrc, struct.pack("!BBH", code, 10, step * 8)))
-        voice.sequence += 1
-        wire.wait(20)
-    for _ in range(3 if end else 0):
-        voice.put(
-            rtp(101, voice.sequence, voice.stamp, voice.ssrc, struct.pack("!BBH", code, 0x80 | 10, milliseconds * 8))
-        )
-        voice.sequence += 1
-    voice.stamp += milliseconds * 8
-
-
-def test_keyed_digits_are_heard_as_presence_with_their_times_and_never_their_value() -> None:
-    wire, call, caller, agent = established()
-    talk(wire, 200, caller, agent)
-    onsets = []
-    for code in (4, 9, 9):
-        onsets.append(wire.now_us)
-        keyed(caller, code, 100)
-        wire.wait(100)
-        caller.stamp += 800
-    talk(wire, 200, caller, agent)
-    result = kept(wire, call)
-    assert len(result.digits) == 3
-    for digit, onset in zip(result.digits, onsets, strict=True):
-        assert abs(digit.at_mono_us - onset) <= 20_000
-        assert abs(digit.end_mono_us - digit.at_mono_us - 100_000) <= 20_000
-        assert set(vars(digit)) == {"line", "at_mono_us", "end_mono_us", "strict", "continued"}
-    assert without_silence(result.audio(0)) == bytes(caller.sent)
-
-
-def test_a_key_whose_end_packets_are_lost_is_heard_all_the_same() -> None:
-    wire, call, caller, agent = established()
-    keyed(caller, 5, 100, end=False)
-    talk(wire, 1000, agent)
-    assert len(kept(wire, call).digits) == 1
-
-
-def test_a_key_held_down_is_told_every_second() -> None:
-    wire, call, caller, _ = established()
-    keyed(caller, 5, 3500)
-    result = kept(wire, call)
-    spans = [(digit.at_mono_us, digit.end_mono_us) for digit in result.digits]
-    assert len(spans) == 4
-    assert all(end == start for (_, end), (start, _) in pairwise(spans))
-    assert [digit.continued for digit in result.digits] == [False, True, True, True]
-    assert spans[-1][1] - spans[0][0] == 3_500_000
-
-
-def test_only_the_caller_may_opt_out_and_only_by_holding_the_configured_key() -> None:
-    for side, code, milliseconds, expected in (("c", 11, 1200, 1), ("c", 11, 800, 0), ("c", 10, 1200, 0),
-                                               ("a", 11, 1200, 0)):  # fmt: skip
-        wire, call, caller, agent = established()
-        talk(wire, 100, caller, agent)
-        keyed(caller if side == "c" else agent, code, milliseconds)
-        assert len(kept(wire, call, opt_out_digit="#").opt_outs) == expected
-        off = run(settings(), wire.packets).only
-        assert off.opt_outs == []
-
-
-def test_a_digit_told_by_sip_info_is_a_presence() -> None:
-    wire, call, caller, agent = established()
-    talk(wire, 400, caller, agent)
-    wire.sip(Port.TRUNK, call.request("INFO", "Signal=5\r\nDuration=160", cseq=5, kind="application/dtmf-relay"))
-    (digit,) = kept(wire, call).digits
-    assert digit.at_mono_us < wire.now_us < digit.end_mono_us
 
 
 def test_a_packet_that_comes_seconds_late_takes_nothing_else_with_it() -> None:
@@ -612,17 +397,6 @@ def test_a_packet_as_long_as_no_telephone_sends_is_not_taken() -> None:
     result = kept(wire, call)
     assert result.audio(0) == bytes(caller.sent)
     assert result.end.late_packets == 1
-
-
-def test_a_piece_is_cut_sample_exactly_by_slicing() -> None:
-    wire, call, caller, agent = established()
-    talk(wire, 200, caller, agent)
-    pieces = [piece for piece in kept(wire, call).pieces if isinstance(piece.payload, bytes)]
-    piece: MediaPiece = pieces[0]
-    assert isinstance(piece.payload, bytes)
-    part = piece.payload[2 * 37 : 2 * 101]
-    assert part[0::2] == bytes(caller.sent[37:101])
-    assert part[1::2] == bytes(agent.sent[37:101])
 
 
 def test_the_test_voices_never_say_silence() -> None:

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from firmware.policy.events import Port
-from tests.voip.plain import assert_kept_whole
+from tests.voip.plain import assert_kept_whole, established, voices
 from tests.voip.sink import run
 from tests.voip.wire import (
     CALLER,
@@ -36,7 +36,7 @@ def test_a_flood_of_invites_never_pushes_out_an_answered_call() -> None:
     wire = Wire()
     first = Dialogue(wire)
     first.establish()
-    caller, agent = Voice(first, Port.TRUNK, 1, ssrc=1), Voice(first, Port.INSIDE, 2, ssrc=2)
+    caller, agent = voices(first)
     for number in range(200):
         Dialogue(wire, f"flood{number}@example.invalid", from_tag=f"x{number}", port_caller=40000 + number).invite()
         if number % 10 == 0:
@@ -97,10 +97,7 @@ def test_when_strangers_come_while_every_place_is_taken_by_peers_each_leaves_a_r
 
 @pytest.mark.parametrize("to_tag", ["", "y"])
 def test_a_stranger_who_names_the_media_address_of_a_call_takes_no_word_of_it(to_tag: str) -> None:
-    wire = Wire()
-    call = Dialogue(wire)
-    call.establish()
-    caller, agent = Voice(call, Port.TRUNK, 1, ssrc=1), Voice(call, Port.INSIDE, 2, ssrc=2)
+    wire, call, caller, agent = established()
     talk(wire, 400, caller, agent)
     for number, body in enumerate((call.offer(), call.answer())):
         wire.sbc = STRANGER

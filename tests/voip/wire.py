@@ -92,6 +92,10 @@ def speech(seed: int, samples: int) -> bytes:
     return made.replace(b"\xff", b"\x01").replace(b"\xd5", b"\x02")
 
 
+END_OF_EVENT = 0x80
+"""RFC 4733 2.3: the E bit, beside the volume."""
+
+
 def rtp(kind: int, sequence: int, stamp: int, ssrc: int, payload: bytes, *, marker: bool = False) -> bytes:
     first = struct.pack("!BBHII", 0x80, kind | marker << 7, sequence & 0xFFFF, stamp & 0xFFFFFFFF, ssrc)
     return first + payload
@@ -287,6 +291,20 @@ class Voice:
 
     def send(self) -> None:
         self.put(self.frame())
+
+    def key(self, code: int, milliseconds: int, *, end: bool = True) -> None:
+        """A keyed digit by RFC 4733: one packet every 20 ms, three at the end."""
+        for step in range(20, milliseconds + 1, 20):
+            self._put_event(code, step)
+            self.dialogue.wire.wait(20)
+        for _ in range(3 if end else 0):
+            self._put_event(code, milliseconds, END_OF_EVENT)
+        self.stamp += milliseconds * 8
+
+    def _put_event(self, code: int, milliseconds: int, flags: int = 0) -> None:
+        event = struct.pack("!BBH", code, flags | 10, milliseconds * 8)
+        self.put(rtp(101, self.sequence, self.stamp, self.ssrc, event))
+        self.sequence += 1
 
 
 def talk(wire: Wire, milliseconds: int, *voices: Voice) -> None:
