@@ -31,15 +31,13 @@ def measure_rtpengine(calls: int, seconds: float, ours: int, theirs: int) -> flo
         command = ["taskset", "-c", str(theirs), "rtpengine", "--config-file=none", "--foreground", "--table=-1"]
         command += [f"--interface={HOST}", f"--listen-ng={HOST}:{CONTROL_PORT}", "--port-min=30000", "--num-threads=2"]
         command += ["--port-max=40000", f"--recording-dir={folder}", "--recording-method=pcap", "--log-level=1"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        # In the folder, because it may leave a core dump where it ends.
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 time.sleep(STARTS_S)
-                before = _cpu_s(process.pid)
-                before_ours = os.sched_getaffinity(0)
-                os.sched_setaffinity(0, {ours})
-                _speak(calls, seconds)
-                os.sched_setaffinity(0, before_ours)
-                return _cpu_s(process.pid) - before
+                before_s = _cpu_s(process.pid)
+                _speak(calls, seconds, ours)
+                return _cpu_s(process.pid) - before_s
             finally:
                 process.terminate()
 
@@ -50,7 +48,9 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _speak(calls: int, seconds: float) -> None:
+def _speak(calls: int, seconds: float, core: int) -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
     control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     control.settimeout(3)
     control.connect((HOST, CONTROL_PORT))
@@ -64,6 +64,10 @@ def _speak(calls: int, seconds: float) -> None:
             sender.sendto(frame, target)
     for number in range(calls):
         _ask(control, {"command": "delete", "call-id": f"call{number}", "from-tag": f"f{number}"})
+    for sender, _ in ways:
+        sender.close()
+    control.close()
+    os.sched_setaffinity(0, cores)
 
 
 def _establish(control: socket.socket, number: int) -> list[tuple[socket.socket, tuple[str, int]]]:
