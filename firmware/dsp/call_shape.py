@@ -22,7 +22,7 @@ ANSWER_BEFORE_VOICE_S, ANSWER_CUT_S = 0.6, 1.5
 else the answer is put the first before the first word: people speak 0.2 to 1 s after it."""
 
 CLICK_END_S = 7.0
-"""A click followed by this much silence was the end; hold silence does not begin with a click."""
+"""A click by itself, followed by this much silence, was the end; hold silence does not begin with one."""
 
 CLICK_APART_S = 0.3
 """A click this close to the voice before it may be the end of its last word (a "t" sounds like one): then the silence

@@ -79,10 +79,15 @@ def verdict(burst: Burst, odds: float, company: Sequence[Burst]) -> tuple[bool, 
         less = COMPANY_ODDS
     if sum(_alike(burst, other) for other in company) >= ALIKE_KEYS:
         less = ALIKE_ODDS
-    varied = any((other.row, other.column) != (burst.row, burst.column) for other in company)
-    lone = LONE_ODDS if burst.column == LONE_COLUMN else 0.0
-    strict = _is_shaped(burst) and odds > STRICT + (-less if varied and less else lone)
+    counted_less = less if any(_pair(other) != _pair(burst) for other in company) else 0.0
+    if not counted_less and burst.column == LONE_COLUMN:
+        counted_less = -LONE_ODDS
+    strict = _is_shaped(burst) and odds > STRICT - counted_less
     return strict, strict or odds > LOOSE - less
+
+
+def _pair(burst: Burst) -> tuple[int, int]:
+    return burst.row, burst.column
 
 
 def _is_shaped(burst: Burst) -> bool:
