@@ -13,8 +13,9 @@ from firmware.policy.records import AudioCodec, GapReason
 from firmware.units import SAMPLE_US
 from firmware.voip.audio import decode_mono
 from firmware.voip.output import MediaPiece
+from firmware.voip.parts import Run
 from firmware.voip.rtp import PCMU, Coding
-from firmware.voip.track import Run, Track
+from firmware.voip.track import Track
 
 MIXED = "mixed"
 """The two sides speak different encodings: the stretch leaves as linear audio."""

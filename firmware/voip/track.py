@@ -5,12 +5,10 @@ makes no sense (a new SSRC, a jump, a drift of more than a second). So jitter mo
 and a sender that begins anew lands where it was heard.
 """
 
-from dataclasses import dataclass, field
-from operator import attrgetter
-
 from firmware.units import SAMPLE_US
 from firmware.voip.keys import KeyWatch
 from firmware.voip.output import Channel
+from firmware.voip.parts import Parts, Run
 from firmware.voip.rtp import (
     HEADER,
     RTCP_TYPES,
@@ -58,38 +56,6 @@ HALF_TIME = 0x80000000
 HALF_SEQUENCE = 0x8000
 
 
-@dataclass(repr=False)
-class Part:
-    """A stretch of the axis that waits to be cut: packets that follow each other, or silence on purpose."""
-
-    first: int
-    end: int
-    coding: Coding
-    payloads: list[bytes] = field(default_factory=list)
-    """Of its packets, in order; none where it is silence."""
-
-    def cut(self, start: int, end: int) -> bytes:
-        """[start, end) of it, and what is before ``end`` is forgotten."""
-        if not self.payloads:
-            return self.coding.silence * (end - start)
-        unit = self.coding.unit_bytes
-        whole = b"".join(self.payloads)
-        data = whole[(start - self.first) * unit : (end - self.first) * unit]
-        self.payloads = [whole[(end - self.first) * unit :]]
-        self.first = end
-        return data
-
-
-@dataclass(frozen=True, repr=False)
-class Run:
-    """Contiguous audio [start, end) of one coding; ``data`` has ``coding.unit_bytes`` per sample."""
-
-    start: int
-    end: int
-    coding: Coding
-    data: bytes
-
-
 class Track:
     """``take`` is the hot path: one call per packet, no output but what ``runs`` and ``keys`` later give."""
 
@@ -112,14 +78,7 @@ class Track:
         self.keys = KeyWatch(channel, opt_out_event)
         self._codings = types.codings
         self._answered_mono_us = answered_mono_us
-        self._packets_max = packets_max
-        self._parts: list[Part] = []
-        self._open: Part | None = None
-        """The part that the next packet in sequence continues."""
-        self._packets = 0
-        """Taken since the last cut; what was left by it counts one a part."""
-        self._ordered = True
-        self._cut = 0
+        self._parts = Parts(packets_max)
         self._ssrc = -1
         self._sequence = 0
         self._stamp = 0
@@ -192,8 +151,14 @@ class Track:
         if samples > PACKET_SAMPLES_MAX:
             self.late_packets += 1
             return
+        payload = payload[: samples * coding.unit_bytes]
         position = self._position
-        if stamp != self._stamp or sequence != self._sequence or position < self._cut or not sequence % MARK_EVERY:
+        if (
+            stamp != self._stamp
+            or sequence != self._sequence
+            or position < self._parts.cut
+            or not sequence % MARK_EVERY
+        ):
             found = self._place(sequence, stamp, samples, coding, payload, at_mono_us)
             if found is None:
                 return
@@ -201,16 +166,10 @@ class Track:
             if (sequence - self._sequence) & 0xFFFF >= HALF_SEQUENCE:
                 self._append(position, samples, coding, payload)
                 return
-        part = self._open
-        if self._packets >= self._packets_max:
-            self.late_packets += 1
-        elif part is not None and part.end == position and part.coding is coding and coding.unit_bytes == 1:
-            # Of L16 a payload may end within a sample.
-            part.payloads.append(payload)
-            part.end += samples
-            self._packets += 1
+        if self._parts.has_room():
+            self._parts.extend(position, samples, coding, [payload])
         else:
-            self._open = self._put(position, samples, coding, payload)
+            self.late_packets += 1
         self._sequence = (sequence + 1) & 0xFFFF
         self._stamp = (stamp + samples * coding.clock) & 0xFFFFFFFF
         self._position = position + samples
@@ -221,18 +180,15 @@ class Track:
         """The packets of a train (``datagrams``), as if they were taken one by one."""
         packets, start = len(starts), starts[0]
         _, kind, sequence, stamp, ssrc = HEADER.unpack_from(data, start)
-        each = ends[0] - start - HEADER.size
-        coding, part = self._codings.get(kind & 0x7F), self._open
+        coding, each = self._codings.get(kind & 0x7F), ends[0] - start - HEADER.size
         mark = -sequence % MARK_EVERY
         if (
-            part is None
-            or part.coding is not coding
+            coding is None
             or coding.unit_bytes != 1
             or (ssrc, sequence, stamp) != (self._ssrc, self._sequence, self._stamp)
-            or part.end != self._position
-            or part.end < self._cut
+            or self._position < self._parts.cut
             or each > PACKET_SAMPLES_MAX
-            or self._packets + packets > self._packets_max
+            or not self._parts.has_room(packets)
             or (mark < packets and self._is_far(self._position + mark * each, times_mono_us[mark]))
         ):
             for start, end, at_mono_us in zip(starts, ends, times_mono_us, strict=True):
@@ -242,13 +198,12 @@ class Track:
         if mark < packets:
             self._remember(sequence + mark & 0xFFFF, hash((stamp + mark * each & 0xFFFFFFFF, payloads[mark])))
         samples = packets * each
-        part.payloads += payloads
-        part.end += samples
-        self._packets += packets
+        self._parts.extend(self._position, samples, coding, payloads)
         self._sequence = sequence + packets & 0xFFFF
         self._stamp = stamp + samples & 0xFFFFFFFF
         self._position += samples
         self._quiet = None
+        self._coding = coding
         self.last_mono_us = times_mono_us[-1]
 
     def _is_far(self, position: int, at_mono_us: int) -> bool:
@@ -256,26 +211,11 @@ class Track:
         return not -RESYNC_SAMPLES <= position - self._arrival(at_mono_us) <= AHEAD_SAMPLES_MAX
 
     def _append(self, position: int, samples: int, coding: Coding, payload: bytes | None) -> None:
-        """Out of order: late, redundant, or silence put in afterwards."""
-        if position + samples <= self._cut:
+        """Out of order: late, or silence put in afterwards."""
+        if position + samples <= self._parts.cut:
             self.late_packets += payload is not None
-        elif self._packets < self._packets_max:
-            self._put(position, samples, coding, payload)
-            self._ordered = False
-
-    def _put(self, position: int, samples: int, coding: Coding, payload: bytes | None) -> Part:
-        payloads = [] if payload is None else [payload[: samples * coding.unit_bytes]]
-        part = Part(position, position + samples, coding, payloads)
-        self._parts.append(part)
-        self._packets += 1
-        return part
-
-    def _forget(self, end: int) -> None:
-        """Parts that lie before ``end``."""
-        self._parts = [part for part in self._parts if part.end > end]
-        self._packets = len(self._parts)
-        if not self._parts or self._parts[-1] is not self._open:
-            self._open = None
+        elif self._parts.has_room():
+            self._parts.put(position, samples, coding, payload)
 
     def _arrival(self, at_mono_us: int) -> int:
         return (at_mono_us - self._answered_mono_us) // SAMPLE_US
@@ -291,12 +231,11 @@ class Track:
         position = self._arrival(at_mono_us)
         if self._started and abs(position - self._position) <= SNAP_SAMPLES:
             position = self._position
-        self._ordered = self._ordered and position >= self._position
         self._floor = max(self._resumed, min(position, self._position))
-        self._position = self._start = max(position, self._cut)
+        self._position = self._start = max(position, self._parts.cut)
         self._sequence = sequence
         self._stamp = stamp
-        self._open = None
+        self._parts.break_off()
         self._early.clear()
         self._started = True
 
@@ -317,7 +256,7 @@ class Track:
         far = ahead > AHEAD_SAMPLES_MAX or ahead < -RESYNC_SAMPLES
         mark = hash((stamp, payload))
         late = steps >= HALF_SEQUENCE and moved < 0
-        if late and not far and self._is_taken(position, position + samples, payload):
+        if late and not far and self._parts.hold(position, position + samples, payload):
             return None
         if late and coding is self._coding and not self._begins_anew(sequence, position, mark, far):
             self.late_packets += far and self._late_run > 0
@@ -331,12 +270,11 @@ class Track:
             self._take_early()
         if not sequence % MARK_EVERY:
             self._remember(sequence, mark)
-        if far or steps >= HALF_SEQUENCE or position < self._cut:
+        if far or steps >= HALF_SEQUENCE or position < self._parts.cut:
             self._anchor(sequence, stamp, at_mono_us)
             return self._position
         if steps == 0 and 0 < moved <= SILENCE_SAMPLES_MAX:
             self._append(self._position, moved, self._coding or coding, None)
-        self._ordered = self._ordered and moved >= 0
         return position
 
     def _take_early(self) -> None:
@@ -352,24 +290,13 @@ class Track:
         if len(self._marks) > MARKS_MAX:
             del self._marks[next(iter(self._marks))]
 
-    def _is_taken(self, start: int, end: int, payload: bytes) -> bool:
-        """These very bytes lie there already. Others at the same place are a sender that began anew with the numbers
-        it had."""
-        return any(
-            part.first <= start and end <= part.end and any(payload in taken for taken in part.payloads)
-            for part in self._parts
-        )
-
     def _pull_back(self, ahead: int) -> int:
         """A stream whose first packet was held up lies too late on the axis; while nothing of it was cut, it is moved
         to where it belongs. Returns by how much."""
-        shift = min(ahead, self._start - max(self._floor, self._cut))
+        shift = min(ahead, self._start - max(self._floor, self._parts.cut))
         if shift <= 0:
             return 0
-        for part in self._parts:
-            if part.first >= self._start:
-                part.first -= shift
-                part.end -= shift
+        self._parts.move_back(self._start, shift)
         self._start -= shift
         self._position -= shift
         return shift
@@ -453,9 +380,8 @@ class Track:
 
     def _append_redundant(self, position: int, coding: Coding, block: bytes) -> None:
         samples = len(block) // coding.unit_bytes
-        if position + samples > self._cut and self._packets < self._packets_max:
-            self._put(position, samples, coding, block)
-            self._ordered = False
+        if position + samples > self._parts.cut and self._parts.has_room():
+            self._parts.put(position, samples, coding, block[: samples * coding.unit_bytes])
 
     def _axis_mono_us(self, stamp: int, at_mono_us: int) -> int:
         """Where an RTP time stamp of the present stream lies on the axis, as a time; its arrival where that is far."""
@@ -482,36 +408,12 @@ class Track:
     def runs(self, start: int, end: int) -> list[Run]:
         """Take [start, end) off the axis: what there is of it, in order, without overlap. ``start`` is where the
         last call ended."""
-        self._cut = end
-        if not self._ordered:
-            self._parts.sort(key=attrgetter("first"))
-            self._ordered = True
-        position = begin = start
-        runs: list[Run] = []
-        pieces: list[bytes] = []
-        coding: Coding | None = None
-        for part in self._parts:
-            if part.first >= end:
-                break
-            until = min(part.end, end)
-            if until > position:
-                if pieces and (part.first > position or part.coding is not coding):
-                    runs.append(Run(begin, position, coding, b"".join(pieces)))  # type: ignore[arg-type]
-                    pieces = []
-                first = max(part.first, position)
-                if not pieces:
-                    begin, coding = first, part.coding
-                pieces.append(part.cut(first, until))
-                position = until
-        if pieces and coding is not None:
-            runs.append(Run(begin, position, coding, b"".join(pieces)))
-        self._forget(end)
-        quiet_end = min(end, self._quiet_end)
+        runs = self._parts.runs(start, end)
+        position, quiet_end = runs[-1].end if runs else start, min(end, self._quiet_end)
         if self._quiet is not None and position < quiet_end:
             runs.append(Run(position, quiet_end, self._quiet, self._quiet.silence * (quiet_end - position)))
         return runs
 
     def drop(self, end: int) -> None:
         """Take everything up to ``end`` off the axis unheard (hold)."""
-        self._cut = max(self._cut, end)
-        self._forget(end)
+        self._parts.drop(end)

@@ -72,4 +72,4 @@ def assert_bounded(trunk: Trunk) -> None:
     assert len(trunk._copies) <= 256
     for call in board.calls.values():
         for track in (call.caller, call.agent):
-            assert track is None or len(track._parts) <= track._packets <= LIMITS.channel_packets
+            assert track is None or len(track._parts) <= track._parts.packets <= LIMITS.channel_packets
